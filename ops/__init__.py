@@ -1,0 +1,1 @@
+"""What people run: the command line, the local stack, and the tools around them."""
