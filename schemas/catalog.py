@@ -1,0 +1,209 @@
+"""``models.yaml``: what can be asked for, within which limits, at what cost.
+
+What is about pictures when a request is admitted is here and in ``requests``: admission itself only counts units.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from schemas.errors import Code, EaselError, ErrorType
+from schemas.requests import GenerationRequest, Parameters
+from schemas.yaml_file import read_yaml
+
+__all__ = ["Catalog", "Defaults", "ModelCard", "ModelLimits", "Style", "load_catalog"]
+
+UNIT_PIXELS = 2**20
+"""One unit is one step of one picture of this many pixels."""
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")]
+PoolName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Defaults(_Entry):
+    """What a request that leaves them open gets."""
+
+    width: Annotated[int, Field(ge=16)]
+    height: Annotated[int, Field(ge=16)]
+    steps: Annotated[int, Field(ge=1)]
+    guidance: Annotated[float, Field(ge=0.0)] = 0.0
+
+
+class ModelLimits(_Entry):
+    """What the model can do. Sides in pixels."""
+
+    min_side: Annotated[int, Field(ge=16)] = 64
+    max_side: Annotated[int, Field(ge=16)] = 2_048
+    multiple_of: Annotated[int, Field(ge=1)] = 8
+    pixels: Annotated[int, Field(ge=256)] | None = None
+    steps: Annotated[int, Field(ge=1)] = 100
+    guidance: Annotated[float, Field(ge=0.0)] = 20.0
+    images: Annotated[int, Field(ge=1, le=10)] = 10
+
+
+class Style(_Entry):
+    """Words that a style adds to a prompt."""
+
+    prompt_suffix: str = ""
+    negative_suffix: str = ""
+
+
+class ModelCard(_Entry):
+    """One model of the catalogue."""
+
+    pipeline: Path
+    """A diffusers pipeline folder; taken from the folder of the file that names it."""
+    description: str = ""
+    engine: Literal["diffusers", "null"] = "diffusers"
+    pool: PoolName = "default"
+    attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    device: str = "auto"
+    """``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one."""
+    defaults: Defaults
+    limits: ModelLimits = ModelLimits()
+    cost_factor: Annotated[Decimal, Field(gt=0, max_digits=9, decimal_places=3)] = Decimal(1)
+    guidance_doubles_above: float | None = 1.0
+    """Guidance above this runs each step twice; null for models whose guidance is distilled into them."""
+    max_batch_images: Annotated[int, Field(ge=1, le=256)] = 8
+    styles: dict[str, Style] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _defaults_are_within_limits(self) -> ModelCard:
+        given = self.defaults
+        problem = _size_problem(self.limits, given.width, given.height)
+        if problem is None and given.steps > self.limits.steps:
+            problem = "steps", f"more than {self.limits.steps}"
+        if problem is None and given.guidance > self.limits.guidance:
+            problem = "guidance", f"more than {self.limits.guidance}"
+        if problem:
+            raise ValueError(f"the default {problem[0]} is outside the model's own limits: {problem[1]}")
+        return self
+
+    def resolve(self, request: GenerationRequest, request_id: str) -> Parameters:
+        """The request with the model's defaults filled in. Raises ``EaselError`` for what the model can't do."""
+        for name in ("source_image", "mask_image", "strength"):
+            if getattr(request, name) is not None:
+                raise _refused(name, f"the model {request.model!r} makes pictures from text alone")
+        if request.adapters:
+            raise _refused("adapters", f"the model {request.model!r} has no adapters")
+        width = request.width if request.width is not None else self.defaults.width
+        height = request.height if request.height is not None else self.defaults.height
+        steps = request.steps if request.steps is not None else self.defaults.steps
+        guidance = request.guidance if request.guidance is not None else self.defaults.guidance
+        problem = _size_problem(self.limits, width, height)
+        if problem:
+            raise _refused(problem[0], f"{problem[0]} of {request.model!r}: {problem[1]}")
+        for name, value, most in (
+            ("steps", steps, self.limits.steps),
+            ("guidance", guidance, self.limits.guidance),
+            ("images", request.images, self.limits.images),
+        ):
+            if value > most:
+                raise _refused(name, f"{name} of {request.model!r} is at most {most}")
+        prompt, negative = self._styled(request)
+        return Parameters(
+            model=request.model,
+            prompt=prompt,
+            negative_prompt=negative,
+            images=request.images,
+            width=width,
+            height=height,
+            steps=steps,
+            guidance=guidance,
+            seed=_drawn_seed(request_id) if request.seed is None else request.seed,
+            format=request.format,
+            quality=request.quality,
+            priority=request.priority,
+            deadline=request.deadline,
+        )
+
+    def cost_milliunits(self, parameters: Parameters, price_factor: Decimal = Decimal(1)) -> int:
+        """images x ceil(steps x pixels / 2^20 x (2 with guidance) x the factors), in whole milli-units a picture."""
+        doubled = self.guidance_doubles_above is not None and parameters.guidance > self.guidance_doubles_above
+        each = (
+            Fraction(1000 * parameters.steps * parameters.width * parameters.height, UNIT_PIXELS)
+            * (2 if doubled else 1)
+            * Fraction(self.cost_factor)
+            * Fraction(price_factor)
+        )
+        return parameters.images * ceil(each)
+
+    def _styled(self, request: GenerationRequest) -> tuple[str, str | None]:
+        if request.style is None:
+            return request.prompt, request.negative_prompt or None
+        style = self.styles.get(request.style)
+        if style is None:
+            known = ", ".join(sorted(self.styles)) or "none"
+            raise _refused("style", f"the model {request.model!r} has no style {request.style!r}; it has: {known}")
+        negative = (request.negative_prompt or "") + style.negative_suffix
+        return request.prompt + style.prompt_suffix, negative or None
+
+
+class Catalog(_Entry):
+    """The file: every model by its name."""
+
+    version: Annotated[int, Field(ge=1)] = 1
+    models: Annotated[Mapping[ModelName, ModelCard], Field(min_length=1)]
+
+    def card(self, name: str) -> ModelCard:
+        """The card of a model. Raises ``EaselError(model_not_found)``."""
+        card = self.models.get(name)
+        if card is None:
+            known = ", ".join(sorted(self.models))
+            raise EaselError(
+                Code.MODEL_NOT_FOUND,
+                f"there is no model {name!r}; there is: {known}",
+                param="model",
+                type=ErrorType.NOT_FOUND,
+            )
+        return card
+
+    def pools(self) -> list[str]:
+        return sorted({card.pool for card in self.models.values()})
+
+
+def load_catalog(path: Path) -> Catalog:
+    """Read the file. Raises ``ConfigError``."""
+    catalog = read_yaml(path, Catalog)
+    folder = path.resolve().parent
+    return catalog.model_copy(
+        update={
+            "models": {
+                name: card.model_copy(update={"pipeline": folder / card.pipeline})
+                for name, card in catalog.models.items()
+            }
+        }
+    )
+
+
+def _size_problem(limits: ModelLimits, width: int, height: int) -> tuple[str, str] | None:
+    for name, side in (("width", width), ("height", height)):
+        if not limits.min_side <= side <= limits.max_side:
+            return name, f"{side} is not between {limits.min_side} and {limits.max_side}"
+        if side % limits.multiple_of:
+            return name, f"{side} is not a multiple of {limits.multiple_of}"
+    if limits.pixels is not None and width * height > limits.pixels:
+        return "width", f"{width}x{height} is more than {limits.pixels} pixels"
+    return None
+
+
+def _drawn_seed(request_id: str) -> int:
+    # From the id's own random bits: a decision made again after a crash draws the same seed.
+    return int.from_bytes(hashlib.sha256(request_id.encode()).digest()[:4], "big")
+
+
+def _refused(param: str, message: str) -> EaselError:
+    return EaselError(Code.LIMIT_EXCEEDED, message, param=param)

@@ -1,0 +1,62 @@
+"""How to reach the two things easel stands on: Kafka and an S3 store.
+
+Plain pydantic, so that the SDK needs no settings library; services read the same shapes from the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+
+__all__ = ["KafkaSettings", "Section", "StoreSettings"]
+
+
+class Section(BaseModel):
+    """A group of settings: unknown names are refused, so that a misspelt one is not silently a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Section):
+    """The cluster, and how to sign in to it."""
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    prefix: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,80}$")] = "easel"
+    """First part of every topic, group and transactional id: two installations may share a cluster."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str | None = None
+    password: SecretStr | None = None
+    ca_file: Path | None = None
+    """CA certificates (PEM); the system's are used when absent."""
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    request_timeout_ms: int = Field(default=5_000, ge=1_000)
+    """The client's own limit on one request. Every limit of ours on a call is shorter."""
+    partitions: int = Field(default=12, ge=1, le=1_000)
+    """P, fixed when the topics are made."""
+    jobs_partitions: int = Field(default=48, ge=1, le=10_000)
+    """J, at least the number of workers of the largest fleet."""
+    replication: int = Field(default=1, ge=1, le=9)
+
+    @model_validator(mode="after")
+    def _sasl_needs_a_user(self) -> KafkaSettings:
+        if self.security_protocol.startswith("SASL") and (self.username is None or self.password is None):
+            raise ValueError(f"security_protocol {self.security_protocol} needs username and password")
+        return self
+
+
+class StoreSettings(Section):
+    """The S3 store that holds the pictures."""
+
+    endpoint: str = "127.0.0.1:9000"
+    """``host:port``, without a scheme."""
+    secure: bool = False
+    region: str = "us-east-1"
+    bucket: str = "easel"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    timeout_s: float = Field(default=10.0, gt=0.0)
+    """Limit on one call."""

@@ -1,0 +1,104 @@
+"""The one error shape, and every code that can stand in it.
+
+Events, HTTP answers, dead letters and the command line all say ``{"error": {"message", "type", "param", "code"}}``: what is
+wrong and what to do, the kind, the field at fault, and a code that programs may rely on.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+__all__ = ["Code", "EaselError", "ErrorBody", "ErrorShape", "ErrorType"]
+
+
+class ErrorType(StrEnum):
+    """Whose move it is."""
+
+    INVALID_REQUEST = "invalid_request_error"
+    AUTHENTICATION = "authentication_error"
+    PERMISSION = "permission_error"
+    RATE_LIMIT = "rate_limit_error"
+    QUOTA = "insufficient_quota"
+    NOT_FOUND = "not_found_error"
+    SERVER = "server_error"
+
+
+class Code(StrEnum):
+    """Every reason for a refusal or a failure. Codes are only added; one that is published keeps its meaning."""
+
+    ENVELOPE_INVALID = "envelope_invalid"
+    RECORD_TOO_LARGE = "record_too_large"
+    SIGNATURE_MISSING = "signature_missing"
+    SIGNATURE_MALFORMED = "signature_malformed"
+    SIGNATURE_INVALID = "signature_invalid"
+    KEY_UNKNOWN = "key_unknown"
+    ALGORITHM_MISMATCH = "algorithm_mismatch"
+    CLAIMS_INVALID = "claims_invalid"
+    BODY_MISMATCH = "body_mismatch"
+    TOKEN_EXPIRED = "token_expired"
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
+    TOKEN_LIFETIME = "token_lifetime"
+    TENANT_NOT_ALLOWED = "tenant_not_allowed"
+
+    INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED_TYPE = "unsupported_type"
+    ID_INVALID = "id_invalid"
+    ID_OUT_OF_TIME = "id_out_of_time"
+    ID_CONFLICT = "id_conflict"
+    TENANT_SUSPENDED = "tenant_suspended"
+    MODEL_NOT_FOUND = "model_not_found"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    RATE_LIMITED = "rate_limited"
+    BUDGET_DAY_EXCEEDED = "budget_day_exceeded"
+    BUDGET_MONTH_EXCEEDED = "budget_month_exceeded"
+    QUEUE_FULL = "queue_full"
+
+    GENERATION_FAILED = "generation_failed"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    OUT_OF_MEMORY = "out_of_memory"
+    ENGINE_LOST = "engine_lost"
+    STORE_FAILED = "store_failed"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
+
+    API_KEY_INVALID = "api_key_invalid"
+    NOT_FOUND = "not_found"
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    INTERNAL_ERROR = "internal_error"
+
+
+class ErrorBody(BaseModel):
+    """What is wrong, in words for people (``message``) and for programs (the rest)."""
+
+    message: str
+    type: ErrorType
+    param: str | None = None
+    code: Code
+
+
+class ErrorShape(BaseModel):
+    """``{"error": {...}}``, as every answer and event carries it."""
+
+    error: ErrorBody
+
+
+class EaselError(Exception):
+    """A refusal that is anticipated, in the form in which it is told to the outside.
+
+    ``message`` reaches tenants: it names their input and the remedy, never a secret or an inner detail.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, param: str | None = None, type: ErrorType = ErrorType.INVALID_REQUEST
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.param = param
+        self.type = type
+
+    def body(self) -> ErrorBody:
+        """The inner part of the error shape."""
+        return ErrorBody(message=self.message, type=self.type, param=self.param, code=self.code)

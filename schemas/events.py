@@ -1,0 +1,291 @@
+"""The data of every event, as JSON on the wire. Within a version fields are only added, and readers ignore what they don't know.
+
+Amounts are integers of milli-units: 1,000 are one step of one 1024x1024 picture. Times are ms since 1970 by the broker's clock
+unless a field says otherwise. ``TYPE`` is the event's ``ce_type``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.errors import ErrorBody
+from schemas.outputs import Output
+from schemas.requests import Parameters
+
+__all__ = [
+    "TERMINAL",
+    "Accepted",
+    "Balance",
+    "Canceled",
+    "Control",
+    "DeadLetter",
+    "Duplicate",
+    "Event",
+    "Failed",
+    "GenerationStarted",
+    "GenerationStep",
+    "JobAssigned",
+    "JobCanceled",
+    "JobFailed",
+    "JobReleased",
+    "JobStarted",
+    "JobSucceeded",
+    "Outcome",
+    "Rejected",
+    "Succeeded",
+    "Usage",
+    "UsageHeld",
+    "UsageRefunded",
+    "UsageSettled",
+]
+
+
+class Event(BaseModel):
+    """What every event about a request says."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    TYPE: ClassVar[str]
+
+    tenant: str
+    request_id: str
+
+
+# results: the decision
+
+
+class Accepted(Event):
+    """The request is in the ledger and its cost is held: it will end in exactly one terminal event."""
+
+    TYPE: ClassVar[str] = "easel.generation.accepted.v1"
+    model: str
+    cost_milliunits: int
+    position: int
+    """Requests of its tenant that were waiting before it."""
+    seed: int
+
+
+class Duplicate(Event):
+    """The id is known. The same body: ``state`` is where the request stands. Another body: ``error`` is ``id_conflict``."""
+
+    TYPE: ClassVar[str] = "easel.generation.duplicate.v1"
+    state: str
+    error: ErrorBody | None = None
+
+
+class Limit(BaseModel):
+    """The limit that a refusal is about, in its own unit."""
+
+    name: str
+    limit: int
+    remaining: int
+
+
+class Rejected(Event):
+    """Not accepted: nothing was held, and the id may be tried again."""
+
+    TYPE: ClassVar[str] = "easel.generation.rejected.v1"
+    error: ErrorBody
+    limit: Limit | None = None
+    retry_after_s: float | None = None
+
+
+# results: the end. Exactly one of these for an accepted request.
+
+
+class Succeeded(Event):
+    """The pictures are in the store. ``partial``: fewer than were asked for; the difference was refunded."""
+
+    TYPE: ClassVar[str] = "easel.generation.succeeded.v1"
+    attempt: int
+    model: str
+    weights_revision: str
+    outputs: list[Output]
+    manifest: str
+    partial: bool = False
+    cached: bool = False
+    cost_milliunits: int
+    refunded_milliunits: int
+    waited_ms: int
+    engine_ms: int
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class Failed(Event):
+    """No picture came of it; what was held is refunded but for ``cost_milliunits``."""
+
+    TYPE: ClassVar[str] = "easel.generation.failed.v1"
+    attempt: int
+    error: ErrorBody
+    cost_milliunits: int
+    refunded_milliunits: int
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+class Canceled(Event):
+    """Ended at its tenant's wish; the steps that ran are settled."""
+
+    TYPE: ClassVar[str] = "easel.generation.canceled.v1"
+    attempt: int
+    cost_milliunits: int
+    refunded_milliunits: int
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+
+TERMINAL: frozenset[str] = frozenset({Succeeded.TYPE, Failed.TYPE, Canceled.TYPE})
+"""The ``ce_type`` of the events that end a request."""
+
+
+# usage: one entry for each movement of units
+
+
+class Balance(BaseModel):
+    """An account after an entry. Always ``held = settled + refunded + outstanding``."""
+
+    period: str
+    """``2026-11-21`` or ``2026-11``, in the tenant's time zone."""
+    held: int
+    settled: int
+    refunded: int
+    outstanding: int
+    limit: int | None = None
+
+
+class Usage(Event):
+    """Units moved, posted to the day and month of the hold."""
+
+    milliunits: int
+    model: str
+    day: Balance
+    month: Balance
+
+
+class UsageHeld(Usage):
+    """Set aside when the request was accepted."""
+
+    TYPE: ClassVar[str] = "easel.usage.held.v1"
+
+
+class UsageSettled(Usage):
+    """Charged, at the end, for what was delivered."""
+
+    TYPE: ClassVar[str] = "easel.usage.settled.v1"
+
+
+class UsageRefunded(Usage):
+    """Given back, at the end, for what was not."""
+
+    TYPE: ClassVar[str] = "easel.usage.refunded.v1"
+
+
+# jobs and outcomes: between admission and the fleet. All carry the attempt.
+
+
+class JobAssigned(Event):
+    """Work for one worker of a pool."""
+
+    TYPE: ClassVar[str] = "easel.job.assigned.v1"
+    attempt: int
+    alone: bool = False
+    """Run it in a batch of its own: a start of it never ended."""
+    cost_milliunits: int
+    parameters: Parameters
+
+
+class Outcome(Event):
+    """What became of an attempt."""
+
+    attempt: int
+    worker: str
+
+
+class JobStarted(Outcome):
+    """About to be given to the engine."""
+
+    TYPE: ClassVar[str] = "easel.job.started.v1"
+    alone: bool = False
+
+
+class JobReleased(Outcome):
+    """Given up before its end through no fault of its own (a drain); the start doesn't count."""
+
+    TYPE: ClassVar[str] = "easel.job.released.v1"
+
+
+class JobSucceeded(Outcome):
+    """Pictures and manifest are in the store."""
+
+    TYPE: ClassVar[str] = "easel.job.succeeded.v1"
+    weights_revision: str
+    outputs: list[Output]
+    manifest: str
+    engine_ms: int
+
+
+class JobFailed(Outcome):
+    """No picture; ``retryable`` says whether another attempt could end better."""
+
+    TYPE: ClassVar[str] = "easel.job.failed.v1"
+    error: ErrorBody
+    retryable: bool
+
+
+class JobCanceled(Outcome):
+    """Stopped on a note of the control topic."""
+
+    TYPE: ClassVar[str] = "easel.job.canceled.v1"
+    steps_run: int
+
+
+# progress: best effort
+
+
+class GenerationStarted(Event):
+    """The engine has begun."""
+
+    TYPE: ClassVar[str] = "easel.generation.started.v1"
+    attempt: int
+    steps: int
+
+
+class GenerationStep(Event):
+    """``step`` of ``steps`` are done."""
+
+    TYPE: ClassVar[str] = "easel.generation.step.v1"
+    attempt: int
+    step: int
+    steps: int
+
+
+# control and dead letters
+
+
+class Control(Event):
+    """A note to every worker: drop attempts below ``min_attempt``."""
+
+    TYPE: ClassVar[str] = "easel.control.v1"
+    min_attempt: int
+    canceled: bool = False
+
+
+class DeadLetter(BaseModel):
+    """A record that could not be processed, whole, with the cause and the place it came from."""
+
+    TYPE: ClassVar[str] = "easel.dead-letter.v1"
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    cause: ErrorBody
+    stage: Literal["admission", "generation"]
+    topic: str
+    partition: int
+    offset: int
+    appended_ms: int
+    key_base64: str | None
+    value_base64: str | None
+    """The value; of one larger than 1 MiB only the head."""
+    value_bytes: int
+    value_sha256: str
+    headers: list[tuple[str, str]]
+    """Name and base64 of the value, in their order."""
+    truncated: bool = False

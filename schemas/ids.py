@@ -1,0 +1,52 @@
+"""Identifiers: requests are UUIDv7, which carry their time; events that easel publishes are UUIDv5, which repeat exactly."""
+
+from __future__ import annotations
+
+import uuid
+
+import uuid_utils
+
+from schemas.errors import Code, EaselError
+
+__all__ = ["DAY_MS", "event_id", "new_id", "require_request_id", "time_of"]
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+def new_id() -> str:
+    """A new request id: a UUIDv7 of this moment."""
+    return str(uuid_utils.uuid7())
+
+
+def event_id(request_id: str, event_type: str, number: int = 0) -> str:
+    """The id of an event about a request: the same whenever the event is made again, so that readers can deduplicate.
+
+    ``number`` tells apart several events of a type for one request (attempts, duplicates).
+    """
+    return str(uuid.uuid5(uuid.UUID(request_id), f"{event_type}/{number}"))
+
+
+def time_of(request_id: str) -> int:
+    """The time in a UUIDv7, in ms since 1970."""
+    return uuid.UUID(request_id).int >> 80
+
+
+def require_request_id(request_id: str, *, at_ms: int) -> None:
+    """Raise unless ``request_id`` is a canonical UUIDv7 within a day of ``at_ms``.
+
+    The time bound is what lets the ledger forget: an id older than that can't be a request that it once knew.
+    """
+    try:
+        parsed = uuid.UUID(request_id)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != request_id or parsed.version != 7:
+        raise EaselError(
+            Code.ID_INVALID, f"the id {request_id[:64]!r} is not a UUIDv7 in its usual lower-case form", param="ce_id"
+        )
+    if abs(time_of(request_id) - at_ms) > DAY_MS:
+        raise EaselError(
+            Code.ID_OUT_OF_TIME,
+            "the time in the id is more than a day from the time the broker received it: make a new id",
+            param="ce_id",
+        )

@@ -1,0 +1,128 @@
+"""What a tenant asks for, and what it comes to once the model's defaults are filled in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from schemas.errors import Code, EaselError
+from schemas.outputs import ImageFormat
+
+__all__ = [
+    "MAX_REQUEST_BYTES",
+    "MAX_SEED",
+    "Adapter",
+    "GenerationRequest",
+    "Parameters",
+    "Priority",
+    "invalid_request",
+    "read_request",
+]
+
+MAX_REQUEST_BYTES = 256 * 1024
+MAX_SEED = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly."""
+
+Priority = Literal["low", "normal", "high"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
+ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+_MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+_MetadataValue = Annotated[str, StringConstraints(max_length=512)]
+
+
+class Adapter(BaseModel):
+    """A LoRA and its weight."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    name: Name
+    scale: Annotated[float, Field(ge=-4.0, le=4.0)] = 1.0
+
+
+class GenerationRequest(BaseModel):
+    """The data of ``easel.generation.requested.v1``: a user's input, so an unknown field is refused by its name."""
+
+    TYPE: ClassVar[str] = "easel.generation.requested.v1"
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    prompt: Prompt
+    model: Name
+    negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000)] | None = None
+    images: Annotated[int, Field(ge=1, le=10)] = 1
+    width: Annotated[int, Field(ge=16, le=8_192)] | None = None
+    height: Annotated[int, Field(ge=16, le=8_192)] | None = None
+    steps: Annotated[int, Field(ge=1, le=200)] | None = None
+    guidance: Annotated[float, Field(ge=0.0, le=50.0, allow_inf_nan=False)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
+    """Of the first picture; the next ones count up from it. Drawn and recorded when absent."""
+    style: Name | None = None
+    adapters: Annotated[list[Adapter], Field(max_length=8)] = Field(default_factory=list)
+    source_image: ObjectKey | None = None
+    strength: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    mask_image: ObjectKey | None = None
+    format: ImageFormat = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    priority: Priority = "normal"
+    deadline: AwareDatetime | None = None
+    metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
+    """Returned untouched in the terminal event: a CMS's post id."""
+
+    @field_validator("prompt", "negative_prompt")
+    @classmethod
+    def _no_lone_surrogates(cls, text: str | None) -> str | None:
+        # "\ud800" is valid JSON but no text: it can't be encoded again, not even into an error.
+        if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
+            raise ValueError("holds half of a surrogate pair")
+        return text
+
+
+class Parameters(BaseModel):
+    """A request with nothing left open: the same parameters and weights make the same pictures."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    model: str
+    prompt: str
+    negative_prompt: str | None = None
+    images: int
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seed: int
+    adapters: list[Adapter] = Field(default_factory=list)
+    source_image: str | None = None
+    strength: float | None = None
+    mask_image: str | None = None
+    format: ImageFormat = "png"
+    quality: int = 95
+    priority: Priority = "normal"
+    deadline: datetime | None = None
+
+    def seeds(self) -> list[int]:
+        """The seed of each picture."""
+        return [(self.seed + index) % (MAX_SEED + 1) for index in range(self.images)]
+
+
+def read_request(body: bytes) -> GenerationRequest:
+    """The request in an event's data. Raises ``EaselError(invalid_request)``, whose ``param`` is the field at fault."""
+    if len(body) > MAX_REQUEST_BYTES:
+        raise EaselError(Code.INVALID_REQUEST, f"the request is larger than {MAX_REQUEST_BYTES} bytes")
+    try:
+        return GenerationRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def invalid_request(error: ValidationError) -> EaselError:
+    """The first thing that is wrong with a request, by field; the input itself is not repeated."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    param = ".".join(str(part) for part in first["loc"])[:200] or None
+    if first["type"] == "extra_forbidden":
+        return EaselError(Code.INVALID_REQUEST, f"the field {param!r} is not known: leave it out", param=param)
+    more = error.error_count() - 1
+    others = f" (and {more} more)" if more else ""
+    where = f"{param}: " if param else ""
+    return EaselError(Code.INVALID_REQUEST, f"{where}{first['msg']}{others}", param=param)

@@ -1,0 +1,111 @@
+"""Settings of every easel process, read from the environment.
+
+Names are ``EASEL_`` + the section + the field: ``EASEL_KAFKA_BOOTSTRAP_SERVERS``, ``EASEL_STORE_ENDPOINT``. Each secret may
+instead be given as the path of a file that holds it (``EASEL_KAFKA_PASSWORD_FILE``), as Docker and Kubernetes mount them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, StringConstraints
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.connection import KafkaSettings, Section, StoreSettings
+
+__all__ = ["AdmissionSettings", "ApiSettings", "GenerationSettings", "Settings"]
+
+_SECRETS = ("KAFKA_PASSWORD", "STORE_SECRET_KEY", "STORE_ACCESS_KEY", "API_SIGNING_KEY")
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class AdmissionSettings(Section):
+    """The admission stage. Times in seconds, sizes in records or milli-units."""
+
+    instance_id: str | None = None
+    """A name that outlives restarts (a StatefulSet's pod name): recovery then takes about 1 s instead of a session."""
+    session_timeout_s: float = Field(default=6.0, ge=1.0, le=300.0)
+    batch_records: int = Field(default=500, ge=1, le=5_000)
+    window_jobs: int = Field(default=16, ge=1)
+    """Jobs that one partition may have with the fleet at a time."""
+    health_host: str = "127.0.0.1"
+    health_port: Port = 9101
+
+
+class GenerationSettings(Section):
+    """The generation stage. Times in seconds."""
+
+    pool: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] = "default"
+    session_timeout_s: float = Field(default=10.0, ge=1.0, le=300.0)
+    max_poll_interval_s: float = Field(default=300.0, ge=1.0)
+    drain_s: float = Field(default=25.0, ge=0.0)
+    """How long a running batch may go on after SIGTERM; keep it under the platform's own grace period."""
+    hang_s: float = Field(default=120.0, gt=0.0)
+    """A child that reports no step for this long is killed and started again."""
+    engine: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] | None = None
+    """Overrides the engine of every model: ``null`` stores small real pictures without a model."""
+    health_host: str = "127.0.0.1"
+    health_port: Port = 9102
+
+
+class ApiSettings(Section):
+    """The HTTP shim. Times in seconds."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    issuer: str = "easel-api"
+    """The ``iss`` under which the shim signs; an issuer of that name stands in ``tenants.yaml``."""
+    signing_kid: str = "easel-api-1"
+    signing_key: SecretStr | None = None
+    decision_wait_s: float = Field(default=2.0, gt=0.0)
+    state_file: Path = Path(".easel/api.sqlite")
+    """What it has read from the topics; may be deleted at any time and is made again."""
+
+
+class Settings(BaseSettings):
+    """Everything that one process of an installation needs to know."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EASEL_", env_nested_delimiter="_", env_nested_max_split=1, extra="ignore", frozen=True
+    )
+
+    installation: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")] = "easel"
+    """The name of this installation: the ``aud`` of every request and the ``ce_source`` of every event."""
+    tenants: Path = Path("tenants.yaml")
+    models: Path = Path("models.yaml")
+    kafka: KafkaSettings = KafkaSettings()
+    store: StoreSettings = StoreSettings()
+    admission: AdmissionSettings = AdmissionSettings()
+    generation: GenerationSettings = GenerationSettings()
+    api: ApiSettings = ApiSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Values given in code come first, then the environment, then the files that it names."""
+        return (init_settings, env_settings, _SecretFiles(settings_cls))
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """Reads ``EASEL_<SECRET>_FILE``: a secret in a file shows in neither ``docker inspect`` nor ``/proc``."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, dict[str, str]] = {}
+        for name in _SECRETS:
+            path = os.environ.get(f"EASEL_{name}_FILE")
+            if path:
+                section, _, field = name.lower().partition("_")
+                found.setdefault(section, {})[field] = Path(path).read_text(encoding="utf-8").strip()
+        return dict(found)

@@ -1,0 +1,213 @@
+"""Signatures of request events: a JWT in the header ``ce_signature`` that binds publisher, tenant, type, id and body.
+
+One algorithm a key, as the key's own entry says: what the token's header claims is only compared, never obeyed (RFC 8725).
+Expiry is held against the broker's append time, so that a backlog expires nothing and a late replay gains nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from schemas.errors import Code, EaselError, ErrorType
+
+__all__ = [
+    "ALGORITHMS",
+    "MAX_LIFETIME_S",
+    "MAX_SKEW_S",
+    "Algorithm",
+    "KeyEntry",
+    "Signer",
+    "Verified",
+    "read_signing_key",
+    "verify",
+]
+
+Algorithm = Literal["EdDSA", "ES256", "RS256", "HS256"]
+ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
+
+TOKEN_TYPE = "easel-request+jwt"
+MAX_LIFETIME_S = 24 * 60 * 60
+MAX_SKEW_S = 60
+"""How far a publisher's clock may run ahead of the broker's."""
+
+MIN_SECRET_BYTES = 32
+
+_KID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_REQUIRED = ["iss", "sub", "aud", "type", "iat", "exp", "jti", "body_sha256"]
+# Times are checked below, against the broker's clock instead of ours.
+_OPTIONS: Any = {
+    "require": _REQUIRED,
+    "verify_exp": False,
+    "verify_iat": False,
+    "verify_nbf": False,
+    "verify_iss": False,
+    "verify_aud": False,
+    "verify_sub": False,
+    "verify_jti": False,
+    "enforce_minimum_key_length": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """A key that may verify: its one algorithm, whose it is, and the tenants that it may speak for (None: all)."""
+
+    kid: str
+    algorithm: Algorithm
+    issuer: str
+    tenants: frozenset[str] | None
+    material: Any
+    """What PyJWT verifies with: a public key object, or the bytes of a shared secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Who asked, on whose behalf."""
+
+    tenant: str
+    issuer: str
+    kid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs requests of one publisher with one private key."""
+
+    kid: str
+    algorithm: Algorithm
+    key: Any
+    """A private key (PEM text or object), or the bytes of a shared secret of at least 32 bytes."""
+    issuer: str
+    audience: str
+    """The name of the installation that the requests are for."""
+    lifetime_s: int = 3600
+
+    def sign(self, *, tenant: str, event_type: str, event_id: str, body: bytes, now_s: float) -> str:
+        """The token for an event with this type, id and body."""
+        claims = {
+            "iss": self.issuer,
+            "sub": tenant,
+            "aud": self.audience,
+            "type": event_type,
+            "iat": int(now_s),
+            "exp": int(now_s) + self.lifetime_s,
+            "jti": event_id,
+            "body_sha256": hashlib.sha256(body).hexdigest(),
+        }
+        return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"typ": TOKEN_TYPE, "kid": self.kid})
+
+
+def verify(
+    token: str | None,
+    *,
+    keys: Mapping[str, KeyEntry],
+    audience: str,
+    event_type: str,
+    event_id: str,
+    body: bytes,
+    appended_ms: int,
+) -> Verified:
+    """Who signed this event. Raises ``EaselError`` with the code of the first check that fails."""
+    if not token:
+        raise _refused(Code.SIGNATURE_MISSING, "the header ce_signature is missing: sign the request")
+    entry = _entry(token, keys)
+    try:
+        claims = jwt.decode(token, entry.material, algorithms=[entry.algorithm], options=_OPTIONS)
+    except jwt.InvalidSignatureError:
+        raise _refused(Code.SIGNATURE_INVALID, f"the signature does not verify with key {entry.kid!r}") from None
+    except jwt.MissingRequiredClaimError as error:
+        raise _refused(Code.CLAIMS_INVALID, f"the claim {error.claim!r} is missing", error.claim) from None
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise _refused(Code.SIGNATURE_MALFORMED, "the token in ce_signature can't be read as a signed JWT") from None
+
+    _require_claim(claims, "iss", entry.issuer)
+    _require_claim(claims, "aud", audience)
+    _require_claim(claims, "type", event_type)
+    _require_claim(claims, "jti", event_id)
+    digest = claims["body_sha256"]
+    if not isinstance(digest, str) or not hmac.compare_digest(
+        digest.encode(), hashlib.sha256(body).hexdigest().encode()
+    ):
+        raise _refused(Code.BODY_MISMATCH, "the claim body_sha256 is not the hash of the event's data", "body_sha256")
+    _require_times(claims, appended_ms)
+    tenant = claims["sub"]
+    if not isinstance(tenant, str) or (entry.tenants is not None and tenant not in entry.tenants):
+        raise _refused(Code.TENANT_NOT_ALLOWED, f"key {entry.kid!r} may not speak for this tenant", "sub")
+    return Verified(tenant=tenant, issuer=entry.issuer, kid=entry.kid)
+
+
+def _entry(token: str, keys: Mapping[str, KeyEntry]) -> KeyEntry:
+    try:
+        header = jwt.get_unverified_header(token)
+    except (jwt.PyJWTError, ValueError, TypeError):
+        raise _refused(Code.SIGNATURE_MALFORMED, "ce_signature is not a JWT") from None
+    if header.get("typ") != TOKEN_TYPE:
+        raise _refused(Code.SIGNATURE_MALFORMED, f"the token's typ is not {TOKEN_TYPE!r}", "typ")
+    if "crit" in header or "b64" in header:
+        raise _refused(Code.SIGNATURE_MALFORMED, "the token's header asks for extensions (crit, b64)", "crit")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise _refused(Code.KEY_UNKNOWN, "the token's header names no key (kid)", "kid")
+    entry = keys.get(kid)
+    if entry is None:
+        raise _refused(Code.KEY_UNKNOWN, f"no key {kid!r} is known here, or it was withdrawn", "kid")
+    if header.get("alg") != entry.algorithm:
+        raise _refused(Code.ALGORITHM_MISMATCH, f"key {kid!r} signs with {entry.algorithm} alone", "alg")
+    return entry
+
+
+def _require_claim(claims: Mapping[str, Any], name: str, expected: str) -> None:
+    if claims[name] != expected:
+        raise _refused(
+            Code.CLAIMS_INVALID, f"the claim {name!r} differs from the event or the key: {expected!r} is right", name
+        )
+
+
+def _require_times(claims: Mapping[str, Any], appended_ms: int) -> None:
+    issued, expires = claims["iat"], claims["exp"]
+    for name, value in (("iat", issued), ("exp", expires)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+            raise _refused(Code.CLAIMS_INVALID, f"the claim {name!r} is not a time in seconds", name)
+    if issued * 1000 > appended_ms + MAX_SKEW_S * 1000:
+        raise _refused(Code.TOKEN_NOT_YET_VALID, "the token was issued in the future: set the publisher's clock", "iat")
+    if not 0 < expires - issued <= MAX_LIFETIME_S:
+        raise _refused(Code.TOKEN_LIFETIME, f"a token may live at most {MAX_LIFETIME_S} s, and must live", "exp")
+    if expires * 1000 <= appended_ms:
+        raise _refused(Code.TOKEN_EXPIRED, "the token had expired when the broker received the event", "exp")
+
+
+def _refused(code: Code, message: str, param: str | None = "ce_signature") -> EaselError:
+    return EaselError(code, message, param=param, type=ErrorType.AUTHENTICATION)
+
+
+def read_signing_key(text: str) -> tuple[Algorithm, Any]:
+    """The algorithm and the key in ``text``: a private key in PEM form, or a shared secret of at least 32 bytes.
+
+    Raises ``ValueError`` without repeating any of the text.
+    """
+    if "-----BEGIN" not in text:
+        secret = text.strip().encode()
+        if len(secret) < MIN_SECRET_BYTES:
+            raise ValueError(f"a shared secret needs at least {MIN_SECRET_BYTES} bytes: `easel keys new` makes one")
+        return "HS256", secret
+    try:
+        key = load_pem_private_key(text.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError("the signing key is not an unencrypted private key in PEM form") from None
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "EdDSA", key
+    if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
+        return "ES256", key
+    if isinstance(key, rsa.RSAPrivateKey):
+        return "RS256", key
+    raise ValueError("the signing key is of a kind that easel does not take: use Ed25519, P-256 or RSA")

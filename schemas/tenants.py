@@ -1,0 +1,227 @@
+"""``tenants.yaml``: who may ask, with which keys, for how much.
+
+The file is what an operator writes (``TenantsFile``); ``Directory`` is what services look things up in. Keys are read when the
+file is, so a key that can't be used is an error of the file, not of the first request that needs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
+from schemas.yaml_file import ConfigError, read_yaml
+
+__all__ = ["ApiKey", "Directory", "Issuer", "Key", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
+
+TenantId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+Units = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=3)]
+"""Units as people write them, to a thousandth; kept as integer milli-units."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Key(_Entry):
+    """A key that verifies requests: a public key, inline or in a file, or for HS256 a secret from a file or the environment."""
+
+    kid: KeyId
+    alg: Algorithm
+    public_key: str | None = None
+    public_key_file: Path | None = None
+    secret_file: Path | None = None
+    secret_env: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Key:
+        allowed = ("secret_file", "secret_env") if self.alg == "HS256" else ("public_key", "public_key_file")
+        every = ("public_key", "public_key_file", "secret_file", "secret_env")
+        given = [name for name in every if getattr(self, name) is not None]
+        if len(given) != 1 or given[0] not in allowed:
+            raise ValueError(f"an {self.alg} key needs exactly one of {' or '.join(allowed)}")
+        return self
+
+
+class ApiKey(_Entry):
+    """A key for the HTTP API, known by its hash: the key itself is shown once, when it is made."""
+
+    id: KeyId
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Limits(_Entry):
+    """What a tenant may use. Absent means without limit, but for the queue, which is always bounded."""
+
+    requests_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Requests that may come at once; a minute's worth when absent."""
+    units_per_day: Units | None = None
+    units_per_month: Units | None = None
+    queued: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    images: Annotated[int, Field(ge=1, le=10)] | None = None
+    pixels: Annotated[int, Field(ge=256)] | None = None
+    steps: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _burst_needs_a_rate(self) -> Limits:
+        if self.burst is not None and self.requests_per_minute is None:
+            raise ValueError("burst needs requests_per_minute")
+        return self
+
+    @property
+    def day_milliunits(self) -> int | None:
+        return None if self.units_per_day is None else int(self.units_per_day * 1000)
+
+    @property
+    def month_milliunits(self) -> int | None:
+        return None if self.units_per_month is None else int(self.units_per_month * 1000)
+
+
+class Tenant(_Entry):
+    """One customer of the fleet."""
+
+    id: TenantId
+    name: str = ""
+    status: Literal["active", "suspended"] = "active"
+    models: list[str] | None = None
+    """The models it may use; all when absent."""
+    limits: Limits = Limits()
+    price_factor: Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=3)] = Decimal(1)
+    time_zone: str = "UTC"
+    """Where its days and months begin."""
+    own_topic: bool = False
+    """Its results also go to ``<prefix>.results.<tenant>``."""
+    keys: list[Key] = Field(default_factory=list)
+    api_keys: list[ApiKey] = Field(default_factory=list)
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{name!r} is not a time zone of the IANA data base, such as Asia/Shanghai") from None
+        return name
+
+
+class Issuer(_Entry):
+    """Someone who may speak for several tenants, such as the HTTP shim."""
+
+    id: KeyId
+    tenants: list[TenantId] | Literal["*"]
+    keys: Annotated[list[Key], Field(min_length=1)]
+
+
+class TenantsFile(_Entry):
+    """The file. ``version`` grows with each change: an older file never undoes what a newer one decided."""
+
+    version: Annotated[int, Field(ge=1)]
+    tenants: Annotated[list[Tenant], Field(min_length=1)]
+    issuers: list[Issuer] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> TenantsFile:
+        owners = [*self.tenants, *self.issuers]
+        _require_unique("tenant", [tenant.id for tenant in self.tenants])
+        _require_unique("kid", [key.kid for owner in owners for key in owner.keys])
+        _require_unique("API key", [key.sha256 for tenant in self.tenants for key in tenant.api_keys])
+        known = {tenant.id for tenant in self.tenants}
+        for issuer in self.issuers:
+            if issuer.id in known:
+                raise ValueError(f"the issuer {issuer.id!r} has the name of a tenant")
+            unknown = set() if issuer.tenants == "*" else set(issuer.tenants) - known
+            if unknown:
+                raise ValueError(f"the issuer {issuer.id!r} names tenants that are not in the file: {sorted(unknown)}")
+        return self
+
+
+def _require_unique(what: str, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} stands twice")
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The file as services use it."""
+
+    version: int
+    tenants: Mapping[str, Tenant]
+    keys: Mapping[str, KeyEntry] = field(repr=False)
+    api_keys: Mapping[str, str] = field(repr=False)
+    """SHA-256 of an API key → tenant."""
+
+    def own_topics(self) -> list[str]:
+        return sorted(tenant.id for tenant in self.tenants.values() if tenant.own_topic)
+
+
+def load_tenants(path: Path) -> Directory:
+    """Read the file and every key that it names. Raises ``ConfigError``."""
+    file = read_yaml(path, TenantsFile)
+    keys: dict[str, KeyEntry] = {}
+    for tenant in file.tenants:
+        for key in tenant.keys:
+            keys[key.kid] = KeyEntry(key.kid, key.alg, tenant.id, frozenset({tenant.id}), _material(key, path))
+    for issuer in file.issuers:
+        may_speak_for = None if issuer.tenants == "*" else frozenset(issuer.tenants)
+        for key in issuer.keys:
+            keys[key.kid] = KeyEntry(key.kid, key.alg, issuer.id, may_speak_for, _material(key, path))
+    return Directory(
+        version=file.version,
+        tenants={tenant.id: tenant for tenant in file.tenants},
+        keys=keys,
+        api_keys={key.sha256: tenant.id for tenant in file.tenants for key in tenant.api_keys},
+    )
+
+
+_KINDS: dict[Algorithm, type] = {
+    "EdDSA": ed25519.Ed25519PublicKey,
+    "ES256": ec.EllipticCurvePublicKey,
+    "RS256": rsa.RSAPublicKey,
+}
+_MIN_RSA_BITS = 2048
+
+
+def _material(key: Key, file: Path) -> Any:
+    """What PyJWT verifies with. Paths are taken from the folder of the file that names them."""
+
+    def wrong(what: str) -> ConfigError:
+        return ConfigError(f"{file}: key {key.kid!r}: {what}")
+
+    try:
+        if key.secret_env is not None:
+            raw = os.environ.get(key.secret_env, "").encode()
+        elif key.public_key is not None:
+            raw = key.public_key.encode()
+        else:
+            raw = (file.parent / (key.secret_file or key.public_key_file or "")).read_bytes()
+    except OSError as error:
+        raise wrong(f"can't be read: {error.strerror}: {error.filename}") from None
+    if key.alg == "HS256":
+        secret = raw.strip()
+        if len(secret) < MIN_SECRET_BYTES:
+            raise wrong(f"the secret is shorter than {MIN_SECRET_BYTES} bytes, or absent: `easel keys new` makes one")
+        return secret
+    try:
+        public = load_pem_public_key(raw)
+    except (ValueError, UnsupportedAlgorithm):
+        raise wrong("is not a public key in PEM form") from None
+    if not isinstance(public, _KINDS[key.alg]):
+        raise wrong(f"is not a key for {key.alg}")
+    if isinstance(public, rsa.RSAPublicKey) and public.key_size < _MIN_RSA_BITS:
+        raise wrong(f"an RSA key needs at least {_MIN_RSA_BITS} bits")
+    if isinstance(public, ec.EllipticCurvePublicKey) and not isinstance(public.curve, ec.SECP256R1):
+        raise wrong("ES256 needs a key on the curve P-256")
+    return public

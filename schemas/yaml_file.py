@@ -1,0 +1,84 @@
+"""YAML files that people write: read with messages that name file, line and field."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+__all__ = ["ConfigError", "LiveFile", "read_yaml"]
+
+_MAX_PROBLEMS = 8
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+class ConfigError(Exception):
+    """A file can't be used. The message has one line a problem: ``tenants.yaml:12: tenants.0.weight: …``."""
+
+
+def read_yaml(path: Path, shape: type[Shape]) -> Shape:
+    """The content of a file, validated. Raises ``ConfigError``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}") from None
+    try:
+        return shape.model_validate(content)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        lines = [
+            f"{path}:{_line(root, problem['loc'])}: {'.'.join(map(str, problem['loc'])) or 'file'}: {problem['msg']}"
+            for problem in problems[:_MAX_PROBLEMS]
+        ]
+        if len(problems) > _MAX_PROBLEMS:
+            lines.append(f"{path}: and {len(problems) - _MAX_PROBLEMS} more")
+        raise ConfigError("\n".join(lines)) from None
+
+
+def _line(root: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """The line of the deepest part of ``location`` that stands in the file."""
+    node, line = root, 1
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next((pair for pair in node.value if pair[0].value == str(part)), None)
+            if pair is None:
+                break
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+class LiveFile:
+    """Tells when a file's content has changed. Compares content, not times: a mounted ConfigMap is swapped by a link."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen = self._digest()
+
+    def changed(self) -> bool:
+        """Whether the content differs from that of the last call. A file that is gone for a moment has not changed."""
+        digest = self._digest()
+        if digest is None or digest == self._seen:
+            return False
+        self._seen = digest
+        return True
+
+    def _digest(self) -> bytes | None:
+        try:
+            return hashlib.sha256(self.path.read_bytes()).digest()
+        except OSError:
+            return None
