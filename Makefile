@@ -15,7 +15,7 @@ help:
 
 setup:
 	@test -n "$(PYTHON)" || { echo "easel needs Python 3.11 or newer: install it, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@$(PYTHON) ops/setup.py
+	@$(PYTHON) -m ops.setup
 
 demo: setup
 	@$(BIN)/easel demo

@@ -7,7 +7,7 @@ module against Go's checksum database.
 from __future__ import annotations
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +18,7 @@ from ops.local.errors import LocalStackError
 
 MODULE = "github.com/minio/minio"
 REVISION = "v0.0.0-20260212201848-7aac2a2c5b7c"
+_MINIMUM_GO = (1, 24)
 GO_REMEDY = "install Go 1.24 or newer and put `go` on the PATH, then run `make setup`"
 
 _CACHE_NAME = f"minio-{REVISION.rsplit('-', 1)[1]}"
@@ -32,8 +33,13 @@ def built_minio() -> Path | None:
 
 
 def has_go() -> bool:
-    """Whether MinIO can be built here."""
-    return shutil.which("go") is not None
+    """Whether there is a Go that can build MinIO."""
+    try:
+        answer = subprocess.run(["go", "env", "GOVERSION"], check=True, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    version = re.match(r"go(\d+)\.(\d+)", answer.stdout)
+    return version is not None and (int(version.group(1)), int(version.group(2))) >= _MINIMUM_GO
 
 
 def ensure_minio(report: Report = silent) -> Path:
@@ -45,7 +51,7 @@ def ensure_minio(report: Report = silent) -> Path:
     binary = built_minio()
     if binary is None:
         if not has_go():
-            raise LocalStackError(f"MinIO has to be built and there is no Go: {GO_REMEDY}")
+            raise LocalStackError(f"MinIO has to be built and there is no Go that can: {GO_REMEDY}")
         provide(_CACHE_NAME, lambda staging: _build(staging, report))
         binary = built_minio()
         if binary is None:

@@ -24,7 +24,7 @@ class Part(Protocol):
 
     @property
     def address(self) -> str:
-        """Where clients reach it."""
+        """Where clients reach it, `host:port`."""
         ...
 
     def prepare(self, report: Report) -> None:

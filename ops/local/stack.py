@@ -28,14 +28,21 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the parts listen, and the key pair of the store's root user."""
+    """Where the parts listen (`host:port`), and the key pair of the store's root user."""
 
     kafka: str
-    """Bootstrap server, `host:port`."""
-    s3: str
-    """Endpoint, `http://host:port`."""
-    s3_access_key: str
-    s3_secret_key: str = field(repr=False)
+    store: str
+    store_access_key: str
+    store_secret_key: str = field(repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """The same as settings, for the environment of an easel process."""
+        return {
+            "EASEL_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+            "EASEL_STORE_ENDPOINT": self.store,
+            "EASEL_STORE_ACCESS_KEY": self.store_access_key,
+            "EASEL_STORE_SECRET_KEY": self.store_secret_key,
+        }
 
 
 @dataclass(frozen=True, slots=True)

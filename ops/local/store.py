@@ -56,8 +56,8 @@ class StorePart:
 
     @property
     def address(self) -> str:
-        """The S3 endpoint, `http://host:port`."""
-        return f"http://127.0.0.1:{self._port}"
+        """The S3 endpoint, `host:port`; plain HTTP."""
+        return f"127.0.0.1:{self._port}"
 
     def prepare(self, report: Report) -> None:
         """Build MinIO if there is none yet."""
@@ -68,11 +68,10 @@ class StorePart:
             ensure_minio(report)
 
     def command(self) -> Sequence[str]:
-        listen = f"127.0.0.1:{self._port}"
         if self._uses_rclone:
-            return [str(_rclone()), "serve", "s3", str(self._data), "--addr", listen, "--config", os.devnull]
+            return [str(_rclone()), "serve", "s3", str(self._data), "--addr", self.address, "--config", os.devnull]
         certificates = str(self._directory / "certs")
-        return [str(ensure_minio()), "server", str(self._data), "--address", listen, "--certs-dir", certificates]
+        return [str(ensure_minio()), "server", str(self._data), "--address", self.address, "--certs-dir", certificates]
 
     def environment(self) -> Mapping[str, str]:
         common = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory)}
