@@ -1,7 +1,7 @@
 """CloudEvents 1.0 on Kafka, binary mode: attributes travel as headers, the value is the data.
 
-Written here rather than taken from the SDK, whose dict of headers lets the last of two equal names win: a signed event with
-two signatures must be refused, not read in some order. Source: CloudEvents 1.0.2 and its Kafka protocol binding 1.0.2.
+Written here rather than taken from the SDK, whose dict of headers lets the last of two equal names win: a signed event
+with two signatures must be refused, not read in some order. Source: CloudEvents 1.0.2 and its Kafka protocol binding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from schemas.errors import Code, EaselError
 
 __all__ = ["JSON", "MAX_HEADER_BYTES", "Envelope", "Headers"]
 
-Headers = Iterable[tuple[str, bytes]]
+Headers = Iterable[tuple[str, bytes | None]]
+"""Kafka headers in their order; a value may be null on the wire."""
 
 JSON = "application/json"
 MAX_HEADER_BYTES = 8 * 1024

@@ -1,7 +1,7 @@
 """The one error shape, and every code that can stand in it.
 
-Events, HTTP answers, dead letters and the command line all say ``{"error": {"message", "type", "param", "code"}}``: what is
-wrong and what to do, the kind, the field at fault, and a code that programs may rely on.
+Events, HTTP answers, dead letters and the command line all say ``{"error": {"message", "type", "param", "code"}}``:
+what is wrong and what to do, the kind, the field at fault, and a code that programs may rely on.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Code(StrEnum):
     ALGORITHM_MISMATCH = "algorithm_mismatch"
     CLAIMS_INVALID = "claims_invalid"
     BODY_MISMATCH = "body_mismatch"
-    TOKEN_EXPIRED = "token_expired"
-    TOKEN_NOT_YET_VALID = "token_not_yet_valid"
-    TOKEN_LIFETIME = "token_lifetime"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the name of a refusal
+    TOKEN_NOT_YET_VALID = "token_not_yet_valid"  # noqa: S105 - the same
+    TOKEN_LIFETIME = "token_lifetime"  # noqa: S105 - the same
     TENANT_NOT_ALLOWED = "tenant_not_allowed"
 
     INVALID_REQUEST = "invalid_request"
@@ -91,7 +91,12 @@ class EaselError(Exception):
     """
 
     def __init__(
-        self, code: Code, message: str, *, param: str | None = None, type: ErrorType = ErrorType.INVALID_REQUEST
+        self,
+        code: Code,
+        message: str,
+        *,
+        param: str | None = None,
+        type: ErrorType = ErrorType.INVALID_REQUEST,  # noqa: A002 - the field's name in the error shape
     ) -> None:
         super().__init__(message)
         self.code = code

@@ -1,7 +1,8 @@
-"""The data of every event, as JSON on the wire. Within a version fields are only added, and readers ignore what they don't know.
+"""The data of every event, as JSON on the wire.
 
-Amounts are integers of milli-units: 1,000 are one step of one 1024x1024 picture. Times are ms since 1970 by the broker's clock
-unless a field says otherwise. ``TYPE`` is the event's ``ce_type``.
+Within a version fields are only added, and readers ignore what they don't know. Amounts are integers of milli-units:
+1,000 are one step of one 1024x1024 picture. Times are ms since 1970 by the broker's clock unless a field says
+otherwise. ``TYPE`` is the event's ``ce_type``.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Accepted(Event):
 
 
 class Duplicate(Event):
-    """The id is known. The same body: ``state`` is where the request stands. Another body: ``error`` is ``id_conflict``."""
+    """The id is known. ``state`` is where its request stands; with another body, ``error`` is ``id_conflict``."""
 
     TYPE: ClassVar[str] = "easel.generation.duplicate.v1"
     state: str

@@ -1,4 +1,4 @@
-"""Identifiers: requests are UUIDv7, which carry their time; events that easel publishes are UUIDv5, which repeat exactly."""
+"""Identifiers: requests are UUIDv7, which carry their time; published events are UUIDv5, which repeat exactly."""
 
 from __future__ import annotations
 

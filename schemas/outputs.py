@@ -1,7 +1,8 @@
 """Where pictures lie in the store, and the manifest that says which of them count.
 
-Keys hold the hash of what they name: two attempts at one request never overwrite each other's pictures, and the terminal
-event says which ones were delivered. The manifest is written last: one that is there means that the work is done.
+Keys hold the hash of what they name: two attempts at one request never overwrite each other's pictures, and the
+terminal event says which ones were delivered. The manifest is written last: one that is there means that the work is
+done.
 """
 
 from __future__ import annotations
@@ -58,7 +59,13 @@ def _folder(tenant: str, request_id: str) -> str:
     return f"{tenant_prefix(tenant)}{day:%Y/%m/%d}/{request_id}"
 
 
-def output_key(tenant: str, request_id: str, index: int, sha256: str, format: ImageFormat) -> str:
+def output_key(
+    tenant: str,
+    request_id: str,
+    index: int,
+    sha256: str,
+    format: ImageFormat,  # noqa: A002 - the request's word
+) -> str:
     """The key of a picture with this content."""
     extension = "jpg" if format == "jpeg" else format
     return f"{_folder(tenant, request_id)}/{index}-{sha256[:16]}.{extension}"

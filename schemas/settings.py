@@ -1,7 +1,8 @@
 """Settings of every easel process, read from the environment.
 
-Names are ``EASEL_`` + the section + the field: ``EASEL_KAFKA_BOOTSTRAP_SERVERS``, ``EASEL_STORE_ENDPOINT``. Each secret may
-instead be given as the path of a file that holds it (``EASEL_KAFKA_PASSWORD_FILE``), as Docker and Kubernetes mount them.
+Names are ``EASEL_`` + the section + the field: ``EASEL_KAFKA_BOOTSTRAP_SERVERS``, ``EASEL_STORE_ENDPOINT``. Each secret
+may instead be given as the path of a file that holds it (``EASEL_KAFKA_PASSWORD_FILE``), as Docker and Kubernetes mount
+them.
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Values given in code come first, then the environment, then the files that it names."""
         return (init_settings, env_settings, _SecretFiles(settings_cls))
@@ -98,7 +99,7 @@ class Settings(BaseSettings):
 class _SecretFiles(PydanticBaseSettingsSource):
     """Reads ``EASEL_<SECRET>_FILE``: a secret in a file shows in neither ``docker inspect`` nor ``/proc``."""
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the same
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:

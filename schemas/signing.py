@@ -1,7 +1,8 @@
 """Signatures of request events: a JWT in the header ``ce_signature`` that binds publisher, tenant, type, id and body.
 
-One algorithm a key, as the key's own entry says: what the token's header claims is only compared, never obeyed (RFC 8725).
-Expiry is held against the broker's append time, so that a backlog expires nothing and a late replay gains nothing.
+One algorithm a key, as the key's own entry says: what the token's header claims is only compared, never obeyed (RFC
+8725). Expiry is held against the broker's append time, so that a backlog expires nothing and a late replay gains
+nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = [
 Algorithm = Literal["EdDSA", "ES256", "RS256", "HS256"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
-TOKEN_TYPE = "easel-request+jwt"
+TOKEN_TYPE = "easel-request+jwt"  # noqa: S105 - a media type
 MAX_LIFETIME_S = 24 * 60 * 60
 MAX_SKEW_S = 60
 """How far a publisher's clock may run ahead of the broker's."""

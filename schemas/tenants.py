@@ -1,7 +1,7 @@
 """``tenants.yaml``: who may ask, with which keys, for how much.
 
-The file is what an operator writes (``TenantsFile``); ``Directory`` is what services look things up in. Keys are read when the
-file is, so a key that can't be used is an error of the file, not of the first request that needs it.
+The file is what an operator writes (``TenantsFile``); ``Directory`` is what services look things up in. Keys are read
+when the file is, so a key that can't be used is an error of the file, not of the first request that needs it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Entry(BaseModel):
 
 
 class Key(_Entry):
-    """A key that verifies requests: a public key, inline or in a file, or for HS256 a secret from a file or the environment."""
+    """A key that verifies requests: a public key, inline or in a file; for HS256 a secret, in a file or a variable."""
 
     kid: KeyId
     alg: Algorithm
@@ -133,9 +133,9 @@ class TenantsFile(_Entry):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> TenantsFile:
-        owners = [*self.tenants, *self.issuers]
         _require_unique("tenant", [tenant.id for tenant in self.tenants])
-        _require_unique("kid", [key.kid for owner in owners for key in owner.keys])
+        key_lists = [*(tenant.keys for tenant in self.tenants), *(issuer.keys for issuer in self.issuers)]
+        _require_unique("kid", [key.kid for keys in key_lists for key in keys])
         _require_unique("API key", [key.sha256 for tenant in self.tenants for key in tenant.api_keys])
         known = {tenant.id for tenant in self.tenants}
         for issuer in self.issuers:

@@ -1,7 +1,7 @@
 """The topics of an installation: their names, keys, counts and settings.
 
-P partitions follow the tenant: everything about a tenant that must be exact lives at one number. J partitions of the jobs
-topics are chosen, not hashed. All times are the broker's (LogAppendTime): they are the one clock that all instances share.
+P partitions follow the tenant: everything about a tenant that must be exact lives at one number. J partitions of the
+jobs topics are chosen, not hashed. All times are the broker's (LogAppendTime): the one clock that all instances share.
 """
 
 from __future__ import annotations

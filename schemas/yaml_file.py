@@ -63,7 +63,7 @@ def _line(root: yaml.Node | None, location: tuple[int | str, ...]) -> int:
 
 
 class LiveFile:
-    """Tells when a file's content has changed. Compares content, not times: a mounted ConfigMap is swapped by a link."""
+    """Tells when a file has changed. Compares content, not times: a mounted ConfigMap is swapped by a link."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
