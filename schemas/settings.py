@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, StringConstraints
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.connection import KafkaSettings, Section, StoreSettings
 
@@ -88,12 +88,24 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Values given in code come first, then the environment, then the files that it names."""
-        return (init_settings, env_settings, _SecretFiles(settings_cls))
+        return (init_settings, _Environment(settings_cls), _SecretFiles(settings_cls))
+
+
+class _Environment(EnvSettingsSource):
+    """The variables themselves, without those that name a secret's file: a section would refuse them as unknown."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        for name in _SECRETS:
+            section, _, field = name.lower().partition("_")
+            if isinstance(found.get(section), dict):
+                found[section].pop(f"{field}_file", None)
+        return found
 
 
 class _SecretFiles(PydanticBaseSettingsSource):
