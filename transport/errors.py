@@ -1,0 +1,137 @@
+"""What can go wrong on the way to Kafka or the store, sorted by what the caller should do about it."""
+
+# ruff: noqa: N818 - the names say a state of affairs, which is what a caller asks about.
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import aiokafka.errors as kafka
+
+from transport.records import TopicPartition
+
+__all__ = [
+    "Doubt",
+    "Fenced",
+    "Misconfigured",
+    "NotFound",
+    "OffsetsUnknown",
+    "TransportError",
+    "Unavailable",
+    "limited",
+    "translated",
+]
+
+
+class TransportError(Exception):
+    """The base: ``what`` went wrong, ``where`` (an address, a topic, a key) and the ``remedy``."""
+
+    def __init__(self, what: str, remedy: str = "", *, where: str = "") -> None:
+        super().__init__(what, remedy, where)
+        self.what = what
+        self.remedy = remedy
+        self.where = where
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        return f"{self.what}{place}" + (f": {self.remedy}" if self.remedy else "")
+
+
+class Unavailable(TransportError):
+    """The broker or the store could not be reached, or did not answer within the limit: try again later."""
+
+
+class Doubt(TransportError):
+    """The outcome is unknown: drop what was in memory about it, and start again from what is stored."""
+
+
+class Fenced(Doubt):
+    """Somebody else owns this now: start again only if it is given back."""
+
+
+class OffsetsUnknown(TransportError):
+    """No usable offset for ``partitions``: it could not be read, or lies outside what the log holds."""
+
+    def __init__(
+        self, what: str, remedy: str = "", *, where: str = "", partitions: Iterable[TopicPartition] = ()
+    ) -> None:
+        super().__init__(what, remedy, where=where)
+        self.partitions = frozenset(partitions)
+
+
+class Misconfigured(TransportError):
+    """A person has to change something; trying again does not help."""
+
+
+class NotFound(TransportError):
+    """No such object."""
+
+
+_FENCED = (
+    kafka.ProducerFenced,
+    kafka.InvalidProducerEpoch,
+    kafka.CommitFailedError,
+    kafka.IllegalGenerationError,
+    kafka.UnknownMemberIdError,
+    kafka.RebalanceInProgressError,
+)
+_FORBIDDEN = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
+)
+_SIGN_IN = (
+    kafka.SaslAuthenticationFailed,
+    kafka.UnsupportedSaslMechanismError,
+    kafka.IllegalSaslStateError,
+    kafka.AuthenticationFailedError,
+    kafka.AuthenticationMethodNotSupported,
+)
+_TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
+
+
+def translated(err: BaseException, what: str, where: str) -> TransportError:
+    """The error of ours that says what ``err``, an error of the Kafka client, means for the caller."""
+    name = type(err).__name__
+    detail = f"{what}: {name}" + (f": {err}" if str(err) else "")
+    if isinstance(err, TransportError):
+        return err
+    if isinstance(err, _FENCED):
+        return Fenced(detail, "another instance has taken over; go on only where this one still owns", where=where)
+    if isinstance(err, _FORBIDDEN):
+        return Misconfigured(detail, "grant the user the access that its role needs", where=where)
+    if isinstance(err, _SIGN_IN):
+        return Misconfigured(detail, "check security_protocol, sasl_mechanism, username and password", where=where)
+    if isinstance(err, _TOO_LARGE):
+        return Misconfigured(detail, "bound the size before sending, or raise max.message.bytes", where=where)
+    if isinstance(err, kafka.OffsetOutOfRangeError | kafka.NoOffsetForPartitionError):
+        found = err.args[0] if err.args else ()
+        partitions = [found] if isinstance(found, TopicPartition) else list(found)
+        return OffsetsUnknown(detail, "seek to an offset that the log holds", where=where, partitions=partitions)
+    if isinstance(err, kafka.UnknownTopicOrPartitionError):
+        return Unavailable(detail, "create the topics with `easel topics`", where=where)
+    if isinstance(err, TimeoutError | kafka.KafkaTimeoutError | kafka.RequestTimedOutError):
+        return Unavailable(f"{what}: no answer within the time limit", "is the broker up and reachable?", where=where)
+    if isinstance(err, OSError | kafka.KafkaUnavailableError) or getattr(err, "retriable", False):
+        return Unavailable(detail, "is the broker up and reachable?", where=where)
+    return Doubt(detail, "drop this client and make a new one", where=where)
+
+
+@asynccontextmanager
+async def limited(what: str, where: str, timeout_s: float) -> AsyncIterator[None]:
+    """Runs its body under a time limit (seconds), and turns every error of the Kafka client into one of ours.
+
+    Raises:
+        Unavailable: the limit passed.
+        TransportError: as `translated` says.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TransportError:
+        raise
+    except Exception as err:
+        raise translated(err, what, where) from err

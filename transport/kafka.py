@@ -1,0 +1,224 @@
+"""How every client of ours reaches the cluster, and the publisher for what needs no transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import aiokafka
+import aiokafka.errors as kafka
+from aiokafka.helpers import create_ssl_context
+
+from schemas.connection import KafkaSettings
+from transport.errors import Misconfigured, TransportError, limited
+from transport.records import Ack, Outgoing
+from transport.teardown import end_producer, quiet
+
+__all__ = ["MAX_BATCH_BYTES", "MAX_RECORD_BYTES", "Publisher", "client_options"]
+
+MAX_RECORD_BYTES = 2 * 1024 * 1024
+"""The largest record a client of ours sends; the dead-letter topic takes as much."""
+MAX_BATCH_BYTES = 512 * 1024
+"""Records of one partition that travel together. Also bounds what is kept of a partition while the broker is away."""
+
+_START_S = 10.0
+_STOP_S = 3.0
+_WAITING = 1_000
+_BEST_EFFORT_S = 2.0
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """The keyword arguments that every aiokafka client takes: where the cluster is and how to sign in.
+
+    Raises:
+        Misconfigured: a certificate or key file cannot be used.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "request_timeout_ms": settings.request_timeout_ms,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol in {"SSL", "SASL_SSL"}:
+        try:
+            options["ssl_context"] = create_ssl_context(
+                cafile=settings.ca_file and str(settings.ca_file),
+                certfile=settings.cert_file and str(settings.cert_file),
+                keyfile=settings.key_file and str(settings.key_file),
+            )
+        except (OSError, ssl.SSLError) as err:
+            files = ", ".join(str(f) for f in (settings.ca_file, settings.cert_file, settings.key_file) if f)
+            raise Misconfigured(
+                f"a TLS file cannot be used: {err}",
+                "name readable PEM files in ca_file, cert_file, key_file",
+                where=files,
+            ) from err
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.username
+        options["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
+    return options
+
+
+class Publisher:
+    """Writes records outside transactions: acknowledged by all replicas, in order and once per try.
+
+    A failed batch leaves a gap in the producer's sequence numbers, after which the broker refuses all that follows on
+    the partition; the publisher then goes on with a new producer id by itself.
+    """
+
+    def __init__(self, settings: KafkaSettings, *, client_id: str) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._where = settings.bootstrap_servers
+        self._producer: Any = None
+        self._broken: Any = None
+        self._renewing = asyncio.Lock()
+        self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue(_WAITING)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.dropped = 0
+        """Records given to `publish_nowait` that are known not to have been written."""
+
+    async def start(self) -> None:
+        """Connects.
+
+        Raises:
+            Unavailable: no broker answered within 10 s.
+            Misconfigured: the cluster refuses this client.
+        """
+        self._producer = await self._started()
+        self._spawn(self._send_best_effort())
+
+    async def publish(self, out: Outgoing, *, timeout_s: float = 10.0) -> Ack:
+        """Writes ``out`` and waits until all in-sync replicas have it.
+
+        Raises:
+            Unavailable: not acknowledged within ``timeout_s``. It may still be written later: a repetition must be
+                recognizable by its content.
+            Misconfigured: it can never be written so (too large, not allowed).
+        """
+        async with limited(f"publishing to {out.topic}", self._where, timeout_s):
+            while True:
+                producer = self._producer
+                try:
+                    future = await _send(producer, out)
+                except kafka.KafkaTimeoutError:
+                    continue
+                try:
+                    return _ack(await future)
+                except kafka.KafkaError as err:
+                    await self._renew(producer)
+                    if not isinstance(err, _SESSION_LOST):
+                        raise
+
+    def publish_nowait(self, out: Outgoing) -> None:
+        """Writes ``out`` if that is possible without waiting; counts it in ``dropped`` if not. Never raises."""
+        try:
+            self._waiting.put_nowait(out)
+        except asyncio.QueueFull:
+            self.dropped += 1
+
+    async def flush(self, timeout_s: float = 10.0) -> None:
+        """Waits until everything handed over has been acknowledged or dropped.
+
+        Raises:
+            Unavailable: that took longer than ``timeout_s``.
+        """
+        async with limited("flushing", self._where, timeout_s):
+            await self._waiting.join()
+            await self._producer.flush()
+
+    async def stop(self) -> None:
+        """Delivers what it can within 3 s and closes. Never raises, and needs no broker."""
+        if self._producer is None:
+            return
+        with contextlib.suppress(TransportError):
+            await self.flush(_STOP_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_producer(self._producer, grace_s=0.0)
+        self._producer = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _started(self) -> Any:
+        producer = aiokafka.AIOKafkaProducer(
+            **client_options(self._settings),
+            client_id=self._client_id,
+            enable_idempotence=True,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES,
+        )
+        try:
+            async with limited("connecting", self._where, _START_S):
+                await producer.start()
+        except BaseException:
+            await end_producer(producer, grace_s=0.0)
+            raise
+        return producer
+
+    async def _renew(self, broken: Any) -> None:
+        async with self._renewing:
+            if self._producer is broken:
+                self._producer = await self._started()
+                # What the old one still holds for other partitions is delivered beside the new one.
+                self._spawn(end_producer(broken, grace_s=_STOP_S))
+
+    async def _send_best_effort(self) -> None:
+        while True:
+            out = await self._waiting.get()
+            try:
+                async with asyncio.timeout(_BEST_EFFORT_S):
+                    if self._broken is self._producer:
+                        await self._renew(self._broken)
+                    producer = self._producer
+                    future = await _send(producer, out)
+                future.add_done_callback(partial(self._best_effort_done, producer))
+            except Exception:
+                self.dropped += 1
+            finally:
+                self._waiting.task_done()
+
+    def _best_effort_done(self, producer: Any, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            self.dropped += 1
+            self._broken = producer
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_SESSION_LOST = (
+    kafka.OutOfOrderSequenceNumber,
+    kafka.UnknownProducerId,
+    kafka.InvalidProducerEpoch,
+    kafka.ProducerFenced,
+    kafka.ProducerClosed,
+    kafka.NotLeaderForPartitionError,
+    kafka.LeaderNotAvailableError,
+)
+
+
+async def _send(producer: Any, out: Outgoing) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = await producer.send(
+        out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
+    )
+    quiet(future)
+    return future
+
+
+def _ack(written: Any) -> Ack:
+    return Ack(written.topic, written.partition, written.offset, written.timestamp)
