@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from schemas.errors import Code, EaselError, ErrorType
 from schemas.requests import GenerationRequest, Parameters
-from schemas.yaml_file import read_yaml
+from schemas.yaml_file import MisplacedError, read_yaml
 
 __all__ = ["Catalog", "Defaults", "ModelCard", "ModelLimits", "Style", "load_catalog"]
 
@@ -89,7 +89,7 @@ class ModelCard(_Entry):
         if problem is None and given.guidance > self.limits.guidance:
             problem = "guidance", f"more than {self.limits.guidance}"
         if problem:
-            raise ValueError(f"the default {problem[0]} is outside the model's own limits: {problem[1]}")
+            raise MisplacedError(f"is outside the model's own limits: {problem[1]}", "defaults", problem[0])
         return self
 
     def resolve(self, request: GenerationRequest, request_id: str) -> Parameters:

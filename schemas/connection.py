@@ -16,7 +16,8 @@ __all__ = ["KafkaSettings", "Section", "StoreSettings"]
 class Section(BaseModel):
     """A group of settings: unknown names are refused, so that a misspelt one is not silently a default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # An error about settings ends up in logs: it must not quote the password beside the misspelt name.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(Section):

@@ -7,8 +7,9 @@ what is wrong and what to do, the kind, the field at fault, and a code that prog
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 __all__ = ["Code", "EaselError", "ErrorBody", "ErrorShape", "ErrorType"]
 
@@ -73,9 +74,10 @@ class ErrorBody(BaseModel):
     """What is wrong, in words for people (``message``) and for programs (the rest)."""
 
     message: str
-    type: ErrorType
+    type: Annotated[ErrorType | str, Field(union_mode="left_to_right")]
+    """Also a string: a reader of today must not stumble over a kind, or a code, that was added since."""
     param: str | None = None
-    code: Code
+    code: Annotated[Code | str, Field(union_mode="left_to_right")]
 
 
 class ErrorShape(BaseModel):

@@ -69,13 +69,14 @@ class GenerationRequest(BaseModel):
     metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
     """Returned untouched in the terminal event: a CMS's post id."""
 
-    @field_validator("prompt", "negative_prompt")
+    @field_validator("prompt", "negative_prompt", "metadata")
     @classmethod
-    def _no_lone_surrogates(cls, text: str | None) -> str | None:
-        # "\ud800" is valid JSON but no text: it can't be encoded again, not even into an error.
-        if text is not None and any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError("holds half of a surrogate pair")
-        return text
+    def _no_nul(cls, given: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        # Valid JSON, but neither PostgreSQL nor a picture's text chunk can hold it: readers of results would stumble.
+        texts = (*given, *given.values()) if isinstance(given, dict) else (given or "",)
+        if any("\0" in text for text in texts):
+            raise ValueError("holds the character U+0000")
+        return given
 
 
 class Parameters(BaseModel):

@@ -7,7 +7,6 @@ them.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +14,11 @@ from pydantic import Field, SecretStr, StringConstraints
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.connection import KafkaSettings, Section, StoreSettings
+from schemas.yaml_file import ConfigError
 
 __all__ = ["AdmissionSettings", "ApiSettings", "GenerationSettings", "Settings"]
 
-_SECRETS = ("KAFKA_PASSWORD", "STORE_SECRET_KEY", "STORE_ACCESS_KEY", "API_SIGNING_KEY")
+_SECRETS = (("kafka", "password"), ("store", "access_key"), ("store", "secret_key"), ("api", "signing_key"))
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -70,7 +70,12 @@ class Settings(BaseSettings):
     """Everything that one process of an installation needs to know."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EASEL_", env_nested_delimiter="_", env_nested_max_split=1, extra="ignore", frozen=True
+        env_prefix="EASEL_",
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     installation: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")] = "easel"
@@ -88,37 +93,32 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the same
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Values given in code come first, then the environment, then the files that it names."""
-        return (init_settings, _Environment(settings_cls), _SecretFiles(settings_cls))
+        """Values given in code come first, then the environment."""
+        return (init_settings, _Environment(settings_cls))
 
 
 class _Environment(EnvSettingsSource):
-    """The variables themselves, without those that name a secret's file: a section would refuse them as unknown."""
+    """Also reads ``EASEL_<SECRET>_FILE``: a secret in a file shows in neither ``docker inspect`` nor ``/proc``."""
 
     def __call__(self) -> dict[str, Any]:
         found = super().__call__()
-        for name in _SECRETS:
-            section, _, field = name.lower().partition("_")
-            if isinstance(found.get(section), dict):
-                found[section].pop(f"{field}_file", None)
+        for section, field in _SECRETS:
+            values = found.get(section)
+            if not isinstance(values, dict):
+                continue
+            path = values.pop(f"{field}_file", None)
+            if not path:
+                continue
+            variable = f"EASEL_{section}_{field}".upper()
+            if field in values:
+                raise ConfigError(f"{variable} and {variable}_FILE are both set: keep one")
+            try:
+                values[field] = Path(path).read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "it is not UTF-8"
+                raise ConfigError(f"{variable}_FILE: {path} can't be read: {reason}") from None
         return found
-
-
-class _SecretFiles(PydanticBaseSettingsSource):
-    """Reads ``EASEL_<SECRET>_FILE``: a secret in a file shows in neither ``docker inspect`` nor ``/proc``."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the same
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, dict[str, str]] = {}
-        for name in _SECRETS:
-            path = os.environ.get(f"EASEL_{name}_FILE")
-            if path:
-                section, _, field = name.lower().partition("_")
-                found.setdefault(section, {})[field] = Path(path).read_text(encoding="utf-8").strip()
-        return dict(found)

@@ -7,7 +7,7 @@ when the file is, so a key that can't be used is an error of the file, not of th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
-from schemas.yaml_file import ConfigError, read_yaml
+from schemas.yaml_file import ConfigError, Location, MisplacedError, locate, read_yaml
 
 __all__ = ["ApiKey", "Directory", "Issuer", "Key", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
 
@@ -28,6 +28,7 @@ TenantId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$"
 KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Units = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=3)]
 """Units as people write them, to a thousandth; kept as integer milli-units."""
+_SOURCES = ("public_key", "public_key_file", "secret_file", "secret_env")
 
 
 class _Entry(BaseModel):
@@ -47,8 +48,7 @@ class Key(_Entry):
     @model_validator(mode="after")
     def _one_source(self) -> Key:
         allowed = ("secret_file", "secret_env") if self.alg == "HS256" else ("public_key", "public_key_file")
-        every = ("public_key", "public_key_file", "secret_file", "secret_env")
-        given = [name for name in every if getattr(self, name) is not None]
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
         if len(given) != 1 or given[0] not in allowed:
             raise ValueError(f"an {self.alg} key needs exactly one of {' or '.join(allowed)}")
         return self
@@ -133,24 +133,38 @@ class TenantsFile(_Entry):
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> TenantsFile:
-        _require_unique("tenant", [tenant.id for tenant in self.tenants])
-        key_lists = [*(tenant.keys for tenant in self.tenants), *(issuer.keys for issuer in self.issuers)]
-        _require_unique("kid", [key.kid for keys in key_lists for key in keys])
-        _require_unique("API key", [key.sha256 for tenant in self.tenants for key in tenant.api_keys])
+        tenants, issuers = list(enumerate(self.tenants)), list(enumerate(self.issuers))
+        _require_unique("tenant", [(tenant.id, ("tenants", i, "id")) for i, tenant in tenants])
+        _require_unique(
+            "kid",
+            [(key.kid, ("tenants", i, "keys", k, "kid")) for i, owner in tenants for k, key in enumerate(owner.keys)]
+            + [(key.kid, ("issuers", i, "keys", k, "kid")) for i, owner in issuers for k, key in enumerate(owner.keys)],
+        )
+        _require_unique(
+            "API key",
+            [
+                (key.sha256, ("tenants", i, "api_keys", k, "sha256"))
+                for i, tenant in tenants
+                for k, key in enumerate(tenant.api_keys)
+            ],
+        )
         known = {tenant.id for tenant in self.tenants}
-        for issuer in self.issuers:
+        for i, issuer in issuers:
             if issuer.id in known:
-                raise ValueError(f"the issuer {issuer.id!r} has the name of a tenant")
+                raise MisplacedError(f"the issuer {issuer.id!r} has the name of a tenant", "issuers", i, "id")
             unknown = set() if issuer.tenants == "*" else set(issuer.tenants) - known
             if unknown:
-                raise ValueError(f"the issuer {issuer.id!r} names tenants that are not in the file: {sorted(unknown)}")
+                message = f"names tenants that are not in the file: {', '.join(sorted(unknown))}"
+                raise MisplacedError(message, "issuers", i, "tenants")
         return self
 
 
-def _require_unique(what: str, names: list[str]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"{what} {twice[0]!r} stands twice")
+def _require_unique(what: str, names: Sequence[tuple[str, Location]]) -> None:
+    seen = set[str]()
+    for name, location in names:
+        if name in seen:
+            raise MisplacedError(f"{what} {name!r} stands twice", *location)
+        seen.add(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +185,15 @@ def load_tenants(path: Path) -> Directory:
     """Read the file and every key that it names. Raises ``ConfigError``."""
     file = read_yaml(path, TenantsFile)
     keys: dict[str, KeyEntry] = {}
-    for tenant in file.tenants:
-        for key in tenant.keys:
-            keys[key.kid] = KeyEntry(key.kid, key.alg, tenant.id, frozenset({tenant.id}), _material(key, path))
-    for issuer in file.issuers:
+    for i, tenant in enumerate(file.tenants):
+        for k, key in enumerate(tenant.keys):
+            material = _material(key, path, ("tenants", i, "keys", k))
+            keys[key.kid] = KeyEntry(key.kid, key.alg, tenant.id, frozenset({tenant.id}), material)
+    for i, issuer in enumerate(file.issuers):
         may_speak_for = None if issuer.tenants == "*" else frozenset(issuer.tenants)
-        for key in issuer.keys:
-            keys[key.kid] = KeyEntry(key.kid, key.alg, issuer.id, may_speak_for, _material(key, path))
+        for k, key in enumerate(issuer.keys):
+            material = _material(key, path, ("issuers", i, "keys", k))
+            keys[key.kid] = KeyEntry(key.kid, key.alg, issuer.id, may_speak_for, material)
     return Directory(
         version=file.version,
         tenants={tenant.id: tenant for tenant in file.tenants},
@@ -194,11 +210,12 @@ _KINDS: dict[Algorithm, type] = {
 _MIN_RSA_BITS = 2048
 
 
-def _material(key: Key, file: Path) -> Any:
+def _material(key: Key, file: Path, location: Location) -> Any:
     """What PyJWT verifies with. Paths are taken from the folder of the file that names them."""
 
     def wrong(what: str) -> ConfigError:
-        return ConfigError(f"{file}: key {key.kid!r}: {what}")
+        source = next(name for name in _SOURCES if getattr(key, name) is not None)
+        return ConfigError(f"{locate(file, (*location, source))}: key {key.kid!r} {what}")
 
     try:
         if key.secret_env is not None:
@@ -208,11 +225,11 @@ def _material(key: Key, file: Path) -> Any:
         else:
             raw = (file.parent / (key.secret_file or key.public_key_file or "")).read_bytes()
     except OSError as error:
-        raise wrong(f"can't be read: {error.strerror}: {error.filename}") from None
+        raise wrong(f"can't be read: {error.filename}: {error.strerror}") from None
     if key.alg == "HS256":
         secret = raw.strip()
         if len(secret) < MIN_SECRET_BYTES:
-            raise wrong(f"the secret is shorter than {MIN_SECRET_BYTES} bytes, or absent: `easel keys new` makes one")
+            raise wrong(f"has fewer than {MIN_SECRET_BYTES} bytes, or none: `easel keys new --alg HS256` makes one")
         return secret
     try:
         public = load_pem_public_key(raw)
@@ -221,7 +238,7 @@ def _material(key: Key, file: Path) -> Any:
     if not isinstance(public, _KINDS[key.alg]):
         raise wrong(f"is not a key for {key.alg}")
     if isinstance(public, rsa.RSAPublicKey) and public.key_size < _MIN_RSA_BITS:
-        raise wrong(f"an RSA key needs at least {_MIN_RSA_BITS} bits")
+        raise wrong(f"is too short: an RSA key needs at least {_MIN_RSA_BITS} bits")
     if isinstance(public, ec.EllipticCurvePublicKey) and not isinstance(public.curve, ec.SECP256R1):
-        raise wrong("ES256 needs a key on the curve P-256")
+        raise wrong("is not on the curve P-256, which ES256 needs")
     return public
