@@ -1,0 +1,89 @@
+"""Where the SDK finds its cluster and its key: given in code, or read from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from schemas.connection import KafkaSettings
+from schemas.signing import Signer, read_signing_key
+
+__all__ = ["ClientConfig", "ConfigurationError", "signer_of"]
+
+_KAFKA = "EASEL_KAFKA_"
+
+
+class ConfigurationError(ValueError):
+    """A setting is missing or can't be used; the message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """All that a client needs to know."""
+
+    tenant: str
+    signer: Signer = field(repr=False)
+    kafka: KafkaSettings
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] | None = None) -> ClientConfig:
+        """Read ``EASEL_TENANT``, ``EASEL_KID``, ``EASEL_KEY_FILE`` (or ``EASEL_KEY``), ``EASEL_INSTALLATION`` and
+        ``EASEL_KAFKA_…``, each a field of ``KafkaSettings``; the password may be in ``EASEL_KAFKA_PASSWORD_FILE``.
+
+        Raises ``ConfigurationError``.
+        """
+        env = os.environ if environment is None else environment
+        tenant = _required(env, "EASEL_TENANT", "the name of your tenant")
+        kid = _required(env, "EASEL_KID", "the id of your key, as tenants.yaml has it")
+        file = env.get("EASEL_KEY_FILE")
+        key = _read("EASEL_KEY_FILE", file) if file else _required(env, "EASEL_KEY", "or EASEL_KEY_FILE, its path")
+        installation = env.get("EASEL_INSTALLATION") or "easel"
+        return cls(
+            tenant=tenant,
+            signer=signer_of(tenant=tenant, key=key, kid=kid, installation=installation),
+            kafka=_kafka(env),
+        )
+
+
+def signer_of(*, tenant: str, key: str | Path, kid: str, installation: str) -> Signer:
+    """The signer of a tenant's own key: text, or the path of a file. Raises ``ConfigurationError``."""
+    text = _read("key", key) if isinstance(key, Path) else key
+    try:
+        algorithm, material = read_signing_key(text)
+    except ValueError as error:
+        raise ConfigurationError(f"the key {kid!r} can't be used: {error}") from None
+    return Signer(kid=kid, algorithm=algorithm, key=material, issuer=tenant, audience=installation)
+
+
+def _kafka(env: Mapping[str, str]) -> KafkaSettings:
+    given = {
+        name.removeprefix(_KAFKA).lower(): value for name, value in env.items() if name.startswith(_KAFKA) and value
+    }
+    file = given.pop("password_file", None)
+    if file:
+        given["password"] = _read(f"{_KAFKA}PASSWORD_FILE", file)
+    try:
+        return KafkaSettings.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = _KAFKA + "_".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{name.rstrip('_')}: {first['msg']}") from None
+
+
+def _required(env: Mapping[str, str], name: str, what: str) -> str:
+    value = env.get(name)
+    if not value:
+        raise ConfigurationError(f"{name} is not set: {what}")
+    return value
+
+
+def _read(name: str, path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ConfigurationError(f"{name}: {path} can't be read: {reason}") from None

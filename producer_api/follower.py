@@ -1,0 +1,155 @@
+"""Follows the results and progress of one tenant, and hands each event to the handles that wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Any
+
+from producer_api.exceptions import ClientError, ResultGone, Unreachable
+from producer_api.handles import Handle
+from producer_api.wire import Received, read_event, subject_of
+from schemas.connection import KafkaSettings
+from schemas.events import TERMINAL, Duplicate
+from schemas.ids import DAY_MS, time_of
+from schemas.topics import Topics
+from transport.errors import TransportError
+from transport.records import Record
+from transport.tail import Tail
+
+__all__ = ["Follower"]
+
+log = logging.getLogger(__name__)
+
+_RECALL_S = 60.0
+_ENDED = frozenset(event_type.split(".")[2] for event_type in TERMINAL)
+"""The states that a duplicate names when its request has ended: ``succeeded``, ``failed``, ``canceled``."""
+
+
+class Follower:
+    """One reader for all handles of a client. It starts at the ends of the topics, so start it before publishing."""
+
+    def __init__(self, kafka: KafkaSettings, tenant: str) -> None:
+        self._kafka = kafka
+        self._topics = Topics(kafka.prefix)
+        self._tenant = tenant
+        self._handles: dict[str, list[Handle]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resources = AsyncExitStack()
+        self._failure: ClientError | None = None
+
+    async def start(self) -> None:
+        """Fix the positions to read from. Raises ``TransportError``."""
+        topics = [self._topics.results, self._topics.progress]
+        tail = await self._resources.enter_async_context(Tail(self._kafka, topics, start="latest"))
+        self._spawn(self._follow(tail))
+
+    async def stop(self) -> None:
+        """End every handle that is still open."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._resources.aclose()
+        self._fail(Unreachable("the client was closed: open another one and submit again with the same id"))
+
+    def register(self, request_id: str) -> Handle:
+        """A handle for what will happen to a request. Raises ``Unreachable`` when nothing can be followed any more."""
+        if self._failure is not None:
+            raise self._failure
+        handle = Handle(self._tenant, request_id)
+        self._handles.setdefault(request_id, []).append(handle)
+        return handle
+
+    def forget(self, handle: Handle) -> None:
+        """Stop following for this handle; a second call does nothing."""
+        waiting = self._handles.get(handle.request_id, [])
+        if handle in waiting:
+            waiting.remove(handle)
+        if not waiting:
+            self._handles.pop(handle.request_id, None)
+
+    async def _follow(self, tail: Tail) -> None:
+        try:
+            async for batch in tail:
+                for record in batch:
+                    self._deliver(record)
+        except TransportError as error:
+            log.error("stopped following the results of %s: %s", self._tenant, error)
+            self._fail(Unreachable(f"following the results stopped: {error}"))
+
+    def _deliver(self, record: Record) -> None:
+        received = self._of_interest(record)
+        if received is None:
+            return
+        for handle in list(self._handles[received.event.request_id]):
+            handle.receive(received)
+            if handle.done:
+                self.forget(handle)
+            elif isinstance(received.event, Duplicate) and received.event.state in _ENDED:
+                # It ended before we began to read: its terminal event lies further back.
+                self._spawn(self._recall(handle))
+
+    def _of_interest(self, record: Record) -> Received | None:
+        if subject_of(record) not in self._handles:
+            return None
+        received = read_event(record)
+        # Ids are unique per tenant only.
+        if received is None or received.event.tenant != self._tenant or received.event.request_id not in self._handles:
+            return None
+        return received
+
+    async def _recall(self, handle: Handle) -> None:
+        """Look for the terminal event of a request that had ended already."""
+        age_ms = max(0.0, time.time() * 1000 - time_of(handle.request_id))
+        try:
+            async with asyncio.timeout(_RECALL_S):
+                # An id is within a day of the time at which the broker took its request.
+                start = timedelta(milliseconds=age_ms + DAY_MS)
+                async with Tail(self._kafka, [self._topics.results], start=start) as tail:
+                    await self._search(tail, handle)
+            handle.fail(
+                ResultGone("the request has ended, and its result is no longer kept", request_id=handle.request_id)
+            )
+        except (TransportError, TimeoutError) as error:
+            handle.fail(Unreachable(f"looking for its result failed: {error}", request_id=handle.request_id))
+        self.forget(handle)
+
+    async def _search(self, tail: Tail, handle: Handle) -> None:
+        async def read() -> None:
+            async for batch in tail:
+                for record in batch:
+                    received = read_event(record) if subject_of(record) == handle.request_id else None
+                    if (
+                        received is not None
+                        and received.event.tenant == self._tenant
+                        and received.event.TYPE in TERMINAL
+                    ):
+                        handle.receive(received)
+                        return
+
+        reading = asyncio.create_task(read())
+        caught_up = asyncio.create_task(tail.caught_up.wait())
+        try:
+            await asyncio.wait((reading, caught_up), return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                await reading
+        finally:
+            for task in (reading, caught_up):
+                task.cancel()
+            await asyncio.gather(reading, caught_up, return_exceptions=True)
+
+    def _fail(self, failure: ClientError) -> None:
+        self._failure = failure
+        for handles in self._handles.values():
+            for handle in handles:
+                handle.fail(failure)
+        self._handles.clear()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,168 @@
+"""One submitted request: what has happened to it, as a stream of events and as a result to wait for."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable
+from operator import itemgetter
+
+from producer_api.exceptions import ClientError, GenerationCanceled, GenerationFailed, RequestRejected, TimedOut
+from producer_api.wire import Decision, Progress, Received, RequestEvent, Terminal
+from schemas.events import Accepted, Canceled, Duplicate, Failed, GenerationStep, Rejected, Succeeded
+
+__all__ = ["Handle"]
+
+_KEPT_STEPS = 256
+"""A reader that lags further behind misses the oldest steps, never a decision or an end."""
+
+
+class Handle:
+    """Follow a request. Made by ``Client.submit``; any number of tasks may read it, each at its own pace.
+
+    Events come once each and in the order in which they happened: the decision, then progress that only moves forward,
+    then the end.
+    """
+
+    def __init__(self, tenant: str, request_id: str) -> None:
+        self.tenant = tenant
+        self.request_id = request_id
+        self._log: list[tuple[int, RequestEvent]] = []
+        self._appended = 0
+        self._steps = 0
+        self._early: list[Progress] = []
+        self._seen: set[str] = set()
+        self._furthest = (0, -1)
+        self._decision: Decision | None = None
+        self._end: Terminal | None = None
+        self._failure: ClientError | None = None
+        self._changed = asyncio.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more will come."""
+        return self._end is not None or self._failure is not None or self._refusal() is not None
+
+    async def events(self) -> AsyncIterator[RequestEvent]:
+        """Every event from the first one on, up to the terminal event or the rejection.
+
+        Raises:
+            Unreachable, ResultGone: the request can't be followed to its end.
+        """
+        position = 0
+        while True:
+            changed = self._changed
+            for number, event in self._log[bisect_right(self._log, position, key=itemgetter(0)) :]:
+                # Older ones may have been dropped, or new ones added, while the caller had the last event.
+                if number > position:
+                    position = number
+                    yield event
+            if position == self._appended:
+                if self._failure is not None:
+                    raise self._failure
+                if self.done:
+                    return
+                await changed.wait()
+
+    async def decision(self, *, timeout_s: float | None = None) -> Accepted | Duplicate:
+        """What admission decided, if it let the request in. ``timeout_s``: without a limit when None.
+
+        Raises:
+            RequestRejected: it did not.
+            TimedOut: there was no decision within ``timeout_s``.
+            Unreachable: the request can't be followed.
+        """
+        await self._wait(lambda: self._decision is not None, "decision", timeout_s)
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
+        if isinstance(self._decision, Accepted | Duplicate):
+            return self._decision
+        raise self._failure or TimedOut("no decision", request_id=self.request_id)
+
+    async def result(self, *, timeout_s: float | None = None) -> Succeeded:
+        """The pictures: where they lie, their hashes and seeds. ``timeout_s``: without a limit when None.
+
+        Raises:
+            RequestRejected: the request was not accepted.
+            GenerationFailed, GenerationCanceled: it ended without pictures.
+            TimedOut: it had not ended within ``timeout_s``; it goes on, and may be waited for again.
+            Unreachable, ResultGone: its end can't be learnt.
+        """
+        await self._wait(lambda: self.done, "result", timeout_s)
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
+        match self._end:
+            case Succeeded() as succeeded:
+                return succeeded
+            case Failed() as failed:
+                raise GenerationFailed(failed)
+            case Canceled() as canceled:
+                raise GenerationCanceled(canceled)
+        raise self._failure or TimedOut("no result", request_id=self.request_id)
+
+    def receive(self, received: Received) -> None:
+        """Take in an event of this request (called by what follows the topics)."""
+        event = received.event
+        if self.done or received.id in self._seen:
+            return
+        self._seen.add(received.id)
+        if isinstance(event, Progress):
+            # Two topics: progress can be read before the decision that it follows from.
+            if self._decision is None:
+                self._early = [*self._early[-_KEPT_STEPS:], event]
+            else:
+                self._advance(event)
+        elif isinstance(event, Terminal):
+            self._end = event
+            self._append(event)
+        elif self._decision is None:
+            self._decision = event
+            self._append(event)
+            early, self._early = self._early, []
+            if self._refusal() is None:
+                for progress in early:
+                    self._advance(progress)
+
+    def fail(self, failure: ClientError) -> None:
+        """Nothing more can be learnt about this request: whoever waits gets ``failure``."""
+        if not self.done:
+            self._failure = failure
+            self._wake()
+
+    def _advance(self, event: Progress) -> None:
+        reached = (event.attempt, event.step if isinstance(event, GenerationStep) else 0)
+        if reached > self._furthest:
+            self._furthest = reached
+            self._append(event)
+
+    def _append(self, event: RequestEvent) -> None:
+        self._appended += 1
+        self._log.append((self._appended, event))
+        if isinstance(event, GenerationStep):
+            self._steps += 1
+            if self._steps > _KEPT_STEPS:
+                self._steps -= 1
+                del self._log[next(i for i, (_, kept) in enumerate(self._log) if isinstance(kept, GenerationStep))]
+        self._wake()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _refusal(self) -> RequestRejected | None:
+        event = self._decision
+        if not isinstance(event, Rejected | Duplicate) or event.error is None:
+            return None
+        return RequestRejected(event.error, request_id=self.request_id, event=event)
+
+    async def _wait(self, reached: Callable[[], bool], what: str, timeout_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not reached() and self._failure is None:
+                    await self._changed.wait()
+        except TimeoutError:
+            raise TimedOut(
+                f"no {what} within {timeout_s:g} s; the request goes on: wait again", request_id=self.request_id
+            ) from None
