@@ -20,7 +20,7 @@ else:
     # The client insists on its own named tuple; sharing it saves a conversion of every key in every call.
     from aiokafka import TopicPartition
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
