@@ -128,7 +128,8 @@ def _make_environment() -> None:
 
 
 def _install() -> Step:
-    pip = (_PYTHON, "-m", "pip", "--disable-pip-version-check", "--no-input", "install")
+    # Not compiled: most modules of the model libraries are never imported, and the cores are busy with MinIO.
+    pip = (_PYTHON, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--no-compile")
     return Step.start("Python packages", *pip, "-c", ROOT / "constraints.txt", "-e", f"{ROOT}[{EXTRAS}]")
 
 

@@ -76,7 +76,8 @@ class StorePart:
     def environment(self) -> Mapping[str, str]:
         common = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory)}
         if self._uses_rclone:
-            return common | {"RCLONE_AUTH_KEY": f"{self.credentials.access_key},{self.credentials.secret_key}"}
+            # The variable holds a CSV list of pairs, and a pair has a comma.
+            return common | {"RCLONE_AUTH_KEY": f'"{self.credentials.access_key},{self.credentials.secret_key}"'}
         return common | {
             "MINIO_ROOT_USER": self.credentials.access_key,
             "MINIO_ROOT_PASSWORD": self.credentials.secret_key,
