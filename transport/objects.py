@@ -1,0 +1,204 @@
+"""The object store: plain S3 calls, so that an endpoint is all that ties an installation to a product."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from io import BytesIO
+from itertools import islice
+from types import TracebackType
+from typing import Self, TypeVar
+
+import urllib3
+from minio import Minio
+from minio.error import MinioException, S3Error
+from urllib3.exceptions import HTTPError
+
+from schemas.connection import StoreSettings
+from transport.errors import Misconfigured, NotFound, TransportError, Unavailable
+
+__all__ = ["ObjectInfo", "ObjectStore"]
+
+T = TypeVar("T")
+
+# Enough to upload a batch of pictures at once; a store on the same machine is saturated by sixteen.
+_THREADS = 16
+_TRIES = 3
+_CHUNK_BYTES = 64 * 1024
+_PAGE = 500
+_RETRIED_STATUS = (500, 502, 503, 504)
+_MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
+_REFUSED = frozenset(
+    {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "InvalidBucketName", "BadDigest"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What the store says about an object. ``size`` in bytes; ``last_modified`` is the store's clock, in UTC."""
+
+    key: str
+    size: int
+    content_type: str | None
+    """Absent in listings, which do not say it."""
+    etag: str
+    last_modified: datetime
+
+
+class ObjectStore:
+    """One bucket of an S3 store. Every call ends within ``settings.timeout_s``, its repetitions included.
+
+    All methods raise Unavailable when the store does not answer in time or asks to slow down, and Misconfigured when it
+    refuses the keys or has no such bucket.
+    """
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._bucket = settings.bucket
+        self._where = f"bucket {settings.bucket} at {settings.endpoint}"
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
+        # A thread cannot be cancelled: its socket must give up no later than the call that waits for it.
+        each = settings.timeout_s / _TRIES
+        self._pool = urllib3.PoolManager(
+            maxsize=_THREADS,
+            timeout=urllib3.Timeout(connect=each, read=each),
+            retries=urllib3.Retry(total=_TRIES - 1, backoff_factor=0.1, status_forcelist=_RETRIED_STATUS),
+        )
+        self._client = Minio(
+            settings.endpoint,
+            access_key=settings.access_key.get_secret_value() if settings.access_key else None,
+            secret_key=settings.secret_key.get_secret_value() if settings.secret_key else None,
+            secure=settings.secure,
+            # Named, so that no call, and no signing of a URL, has to ask for it first.
+            region=settings.region,
+            http_client=self._pool,
+        )
+
+    async def ensure_bucket(self) -> bool:
+        """Makes the bucket if it is not there. Returns whether it was made now."""
+        try:
+            if await self._call("looking for the bucket", self._client.bucket_exists, self._bucket):
+                return False
+            await self._call("making the bucket", self._client.make_bucket, self._bucket, self._settings.region)
+        except TransportError as err:
+            # Another process may have made it between the two calls.
+            if isinstance(err.__cause__, S3Error) and err.__cause__.code == "BucketAlreadyOwnedByYou":
+                return False
+            raise
+        return True
+
+    async def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str] | None = None) -> None:
+        """Stores ``data`` under ``key``, whole or not at all. ``metadata`` is ASCII."""
+        await self._call(
+            f"storing {key}",
+            self._client.put_object,
+            self._bucket,
+            key,
+            BytesIO(data),
+            len(data),
+            content_type=content_type,
+            metadata=dict(metadata) if metadata else None,
+        )
+
+    async def get(self, key: str) -> bytes:
+        """The whole object. Raises NotFound."""
+        return await self._call(f"reading {key}", self._read, key)
+
+    async def stat(self, key: str) -> ObjectInfo:
+        """What the store knows about the object. Raises NotFound."""
+        found = await self._call(f"looking up {key}", self._client.stat_object, self._bucket, key)
+        return _info(key, found)
+
+    async def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            await self.stat(key)
+        except NotFound:
+            return False
+        return True
+
+    async def stream(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``offset`` on, all or ``length`` (at least 1) of them, in 64 KiB pieces. Raises NotFound."""
+        doing = f"reading {key}"
+        response = await self._call(
+            doing, self._client.get_object, self._bucket, key, offset=offset, length=length or 0
+        )
+        try:
+            while piece := await self._call(doing, response.read, _CHUNK_BYTES):
+                yield piece
+        finally:
+            # Half-read, the connection cannot serve another request.
+            response.close()
+            response.release_conn()
+
+    async def presign_get(self, key: str, ttl_s: float) -> str:
+        """A URL by which anyone can read the object for ``ttl_s`` seconds (1 s to 7 days). Asks nobody."""
+        return self._client.presigned_get_object(self._bucket, key, expires=timedelta(seconds=ttl_s))
+
+    async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
+        """Every object whose key begins with ``prefix``, in the order of the keys."""
+        found = self._client.list_objects(self._bucket, prefix=prefix, recursive=True)
+        while page := await self._call(f"listing {prefix}", lambda: [*islice(found, _PAGE)]):
+            for entry in page:
+                yield _info(str(entry.object_name), entry)
+
+    async def delete(self, key: str) -> None:
+        """Removes the object; it is no error if there is none."""
+        await self._call(f"deleting {key}", self._client.remove_object, self._bucket, key)
+
+    async def close(self) -> None:
+        """Closes the connections. Calls under way end by their own limits."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._pool.clear()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _read(self, key: str) -> bytes:
+        response = self._client.get_object(self._bucket, key)
+        try:
+            return bytes(response.read())
+        finally:
+            response.close()
+            response.release_conn()
+
+    async def _call(self, doing: str, function: Callable[..., T], *args: object, **options: object) -> T:
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._threads, partial(function, *args, **options)
+                )
+        except (MinioException, HTTPError, OSError) as err:
+            raise self._translated(err, doing) from err
+        except ValueError as err:
+            raise Misconfigured(f"{doing}: {err}", "correct the bucket, key or metadata", where=self._where) from err
+
+    def _translated(self, err: Exception, doing: str) -> TransportError:
+        code = err.code if isinstance(err, S3Error) else None
+        if code in _MISSING:
+            return NotFound(f"{doing}: there is no such object", where=self._where)
+        if code in _REFUSED:
+            return Misconfigured(f"{doing}: {code}", "check endpoint, bucket, region and keys", where=self._where)
+        # Not the error's own text: it may hold a signed URL.
+        why = code or ("no answer within the time limit" if isinstance(err, TimeoutError) else type(err).__name__)
+        return Unavailable(f"{doing}: {why}", "is the store up and reachable?", where=self._where)
+
+
+def _info(key: str, found: object) -> ObjectInfo:
+    modified = getattr(found, "last_modified", None) or datetime.fromtimestamp(0, UTC)
+    return ObjectInfo(
+        key=key,
+        size=int(getattr(found, "size", 0) or 0),
+        content_type=getattr(found, "content_type", None),
+        etag=str(getattr(found, "etag", "") or ""),
+        last_modified=modified.astimezone(UTC),
+    )
