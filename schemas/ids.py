@@ -8,7 +8,7 @@ import uuid_utils
 
 from schemas.errors import Code, EaselError
 
-__all__ = ["DAY_MS", "event_id", "new_id", "require_request_id", "time_of"]
+__all__ = ["DAY_MS", "event_id", "new_id", "require_request_id", "require_uuid7", "time_of"]
 
 DAY_MS = 24 * 60 * 60 * 1000
 
@@ -18,7 +18,7 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
-def event_id(request_id: str, event_type: str, number: int = 0) -> str:
+def event_id(request_id: str, event_type: str, number: int | str = 0) -> str:
     """The id of an event about a request: the same whenever the event is made again, so that readers can deduplicate.
 
     ``number`` tells apart several events of a type for one request (attempts, duplicates).
@@ -31,11 +31,8 @@ def time_of(request_id: str) -> int:
     return uuid.UUID(request_id).int >> 80
 
 
-def require_request_id(request_id: str, *, at_ms: int) -> None:
-    """Raise unless ``request_id`` is a canonical UUIDv7 within a day of ``at_ms``.
-
-    The time bound is what lets the ledger forget: an id older than that can't be a request that it once knew.
-    """
+def require_uuid7(request_id: str) -> None:
+    """Raise unless ``request_id`` is a UUIDv7 in the one form that all readers compare alike."""
     try:
         parsed = uuid.UUID(request_id)
     except ValueError:
@@ -44,6 +41,14 @@ def require_request_id(request_id: str, *, at_ms: int) -> None:
         raise EaselError(
             Code.ID_INVALID, f"the id {request_id[:64]!r} is not a UUIDv7 in its usual lower-case form", param="ce_id"
         )
+
+
+def require_request_id(request_id: str, *, at_ms: int) -> None:
+    """Raise unless ``request_id`` is a canonical UUIDv7 within a day of ``at_ms``.
+
+    The time bound is what lets the ledger forget: an id older than that can't be a request that it once knew.
+    """
+    require_uuid7(request_id)
     if abs(time_of(request_id) - at_ms) > DAY_MS:
         raise EaselError(
             Code.ID_OUT_OF_TIME,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import aiokafka
@@ -13,11 +13,12 @@ from transport.kafka import MAX_RECORD_BYTES, client_options
 from transport.records import TopicPartition
 from transport.teardown import end_consumer
 
-__all__ = ["Isolation", "bounds", "open_reader"]
+__all__ = ["Isolation", "bounds", "open_reader", "read_bounds"]
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
 _RETRY_BACKOFF_MS = 50
+_CALL_S = 10.0
 
 
 async def open_reader(
@@ -54,3 +55,19 @@ async def bounds(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[To
     ends = await consumer.end_offsets(partitions)
     firsts = await consumer.beginning_offsets(partitions)
     return {tp: (firsts[tp], max(ends[tp], firsts[tp])) for tp in partitions}
+
+
+async def read_bounds(
+    settings: KafkaSettings, partitions: Iterable[TopicPartition], *, timeout_s: float = _CALL_S
+) -> dict[TopicPartition, tuple[int, int]]:
+    """`bounds` under ``read_committed``, by a consumer of its own.
+
+    Raises:
+        Unavailable: no answer within ``timeout_s`` seconds.
+    """
+    consumer = await open_reader(settings, "read_committed", timeout_s=timeout_s)
+    try:
+        async with limited("reading where partitions begin and end", settings.bootstrap_servers, timeout_s):
+            return await bounds(consumer, list(partitions))
+    finally:
+        await end_consumer(consumer, grace_s=1.0)

@@ -1,0 +1,88 @@
+"""A batch of records → what one transaction writes. Pure, but for the memory that it moves forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from consumer.admission import ledger
+from consumer.admission.decide import decide, dispatch, forget
+from consumer.admission.quota import Account
+from consumer.admission.rules import Rules
+from consumer.admission.state import Decision, Effects, EndedRequest, Movement, OpenRequest, PartitionState, RequestKey
+from transport.records import Outgoing, Record, TopicPartition
+
+__all__ = ["Batch", "decide_batch", "group_offsets"]
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that is to become visible together."""
+
+    messages: list[Outgoing] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    moved: list[Movement] = field(default_factory=list)
+    blamed: list[str] = field(default_factory=list)
+    """Tenants whose records raised an exception."""
+    _accounts: dict[str, Account] = field(default_factory=dict)
+    _requests: dict[RequestKey, OpenRequest | EndedRequest | None] = field(default_factory=dict)
+    _read: bool = False
+
+    @property
+    def empty(self) -> bool:
+        return not (self._read or self.messages or self._accounts or self._requests)
+
+    def take(self, state: PartitionState, effects: Effects) -> None:
+        state.apply(effects)
+        self.messages += effects.messages
+        self.decisions += effects.decisions
+        self.moved += effects.moved
+        # The last word on each key is enough: what it was in between is of no use to whoever restores.
+        self._accounts.update(effects.accounts)
+        self._requests.update(effects.requests)
+        if effects.blamed is not None:
+            self.blamed.append(effects.blamed)
+
+    def read(self) -> None:
+        """Records were read: how far must be written, also when nothing else follows from them."""
+        self._read = True
+
+    def outgoing(self, state: PartitionState, rules: Rules) -> list[Outgoing]:
+        """All records of the transaction; the ledger's last."""
+        topic, partition = rules.topics.ledger, rules.partition
+        return [
+            *self.messages,
+            *(ledger.account_record(topic, partition, account) for account in self._accounts.values()),
+            *(ledger.request_record(topic, partition, key, request) for key, request in self._requests.items()),
+            ledger.offsets_record(topic, partition, state),
+        ]
+
+
+def decide_batch(state: PartitionState, records: Iterable[Record], rules: Rules, now_ms: int | None) -> Batch:
+    """Decide ``records`` in their order, then who may leave for the fleet, then what may be forgotten.
+
+    ``now_ms`` is the broker's time, or None while it is not known. ``state`` is moved forward: if the batch is not
+    committed, it must be dropped.
+    """
+    batch = Batch()
+    for record in records:
+        name = rules.input_of(record.topic)
+        if record.offset < state.next_offsets[name]:
+            continue
+        batch.take(state, decide(state, record, rules))
+        batch.read()
+        state.next_offsets[name] = record.offset + 1
+        state.clock_ms = max(state.clock_ms, record.timestamp_ms)
+    if now_ms is not None:
+        state.clock_ms = max(state.clock_ms, now_ms)
+    if rules.directory.version > state.tenants_version:
+        state.tenants_version = rules.directory.version
+        batch.read()
+    batch.take(state, dispatch(state, rules, state.clock_ms))
+    batch.take(state, forget(state, state.clock_ms))
+    return batch
+
+
+def group_offsets(state: PartitionState, rules: Rules) -> Mapping[TopicPartition, int]:
+    """The same offsets for the group, where tools that show lag look for them."""
+    return {TopicPartition(topic, rules.partition): state.next_offsets[name] for topic, name in rules.inputs.items()}

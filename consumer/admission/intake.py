@@ -1,0 +1,121 @@
+"""From a record to a request that is known to be its tenant's: envelope, signature, schema, home partition."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from consumer.admission.rules import Rules
+from consumer.admission.state import RequestKey
+from schemas.envelope import Envelope
+from schemas.errors import Code, EaselError, ErrorType
+from schemas.events import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from schemas.ids import require_request_id, require_uuid7
+from schemas.requests import GenerationRequest, invalid_request, read_request
+from schemas.signing import verify
+from schemas.tenants import Tenant
+from transport.partitioning import partition_of
+from transport.records import Record
+
+__all__ = ["APPENDED_HEADER", "Submission", "appended_ms", "home_of", "identify", "read_outcome", "understand"]
+
+APPENDED_HEADER = "easel_appended_ms"
+"""On ``rerouted``, which only admission and operators may write: when the broker first received the request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request event whose signature holds. ``at_ms``: when the broker first received it."""
+
+    envelope: Envelope
+    key: RequestKey
+    tenant: Tenant
+    issuer: str
+    at_ms: int
+    number: str
+    """Where it was read: tells apart what is said of several submissions of one id."""
+    body_sha256: str
+
+
+def identify(record: Record, rules: Rules) -> Submission:
+    """Who asks. Raises ``EaselError`` for a record that no tenant stands behind."""
+    envelope = Envelope.read(record.headers, record.value)
+    at_ms = appended_ms(record, rules)
+    verified = verify(
+        envelope.signature,
+        keys=rules.directory.keys,
+        audience=rules.installation,
+        event_type=envelope.type,
+        event_id=envelope.id,
+        body=envelope.data,
+        appended_ms=at_ms,
+    )
+    tenant = rules.directory.tenants.get(verified.tenant)
+    if tenant is None:
+        raise EaselError(
+            Code.TENANT_NOT_ALLOWED,
+            f"the tenant {verified.tenant!r} is not in tenants.yaml",
+            param="sub",
+            type=ErrorType.PERMISSION,
+        )
+    require_uuid7(envelope.id)
+    return Submission(
+        envelope=envelope,
+        key=RequestKey(tenant.id, envelope.id),
+        tenant=tenant,
+        issuer=verified.issuer,
+        at_ms=at_ms,
+        number=f"{rules.input_of(record.topic)}:{record.offset}",
+        body_sha256=hashlib.sha256(envelope.data).hexdigest(),
+    )
+
+
+def understand(submission: Submission) -> GenerationRequest:
+    """What is asked. Raises ``EaselError`` that its tenant can be told."""
+    kind = submission.envelope.type
+    if kind != GenerationRequest.TYPE:
+        raise EaselError(
+            Code.UNSUPPORTED_TYPE,
+            f"the type {kind[:100]!r} is not one that requests may have: {GenerationRequest.TYPE!r} is",
+            param="ce_type",
+        )
+    require_request_id(submission.key.request_id, at_ms=submission.at_ms)
+    return read_request(submission.envelope.data)
+
+
+def home_of(tenant: str, rules: Rules) -> int:
+    """The partition that keeps a tenant's account."""
+    return partition_of(tenant.encode(), rules.partitions)
+
+
+def appended_ms(record: Record, rules: Rules) -> int:
+    """When the broker first received what is in a record: by it rate, expiry and days are judged."""
+    if record.topic == rules.topics.rerouted:
+        for name, value in record.headers:
+            if name == APPENDED_HEADER and value is not None and value.isdigit():
+                return int(value)
+    return record.timestamp_ms
+
+
+_OUTCOMES: dict[str, type[Outcome]] = {kind.TYPE: kind for kind in (JobStarted, JobReleased, JobSucceeded, JobFailed)}
+
+
+def read_outcome(record: Record, rules: Rules) -> tuple[Outcome, RequestKey]:
+    """What the fleet reports. Raises ``EaselError`` for a record that is no report, or not for this partition."""
+    envelope = Envelope.read(record.headers, record.value)
+    kind = _OUTCOMES.get(envelope.type)
+    if kind is None:
+        raise EaselError(
+            Code.UNSUPPORTED_TYPE, f"the type {envelope.type[:100]!r} is no report of a job", param="ce_type"
+        )
+    try:
+        event = kind.model_validate_json(envelope.data)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+    if home_of(event.tenant, rules) != rules.partition:
+        raise EaselError(
+            Code.INVALID_REQUEST, f"a report about tenant {event.tenant!r} on a partition not its own", param="tenant"
+        )
+    return event, RequestKey(event.tenant, event.request_id)

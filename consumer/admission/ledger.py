@@ -1,0 +1,192 @@
+"""The ledger on disk: what each record of ``<prefix>.ledger`` holds, and a partition's memory read back from it.
+
+Keys are ``__init``, ``__offsets``, ``account/<tenant>`` and ``request/<tenant>/<id>``; values are JSON; null forgets.
+Fields are only added within a format. ``__offsets`` is written in the same transaction as what was decided from those
+records: it, not the group's committed offsets, says where to go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import from_json, to_json
+
+from consumer.admission.quota import Account, Bucket, Period
+from consumer.admission.state import EndedRequest, OpenRequest, PartitionState, RequestKey
+from schemas.requests import Parameters
+from transport.records import Outgoing, Record
+
+__all__ = ["FORMAT", "INIT_KEY", "Init", "Restored", "account_record", "offsets_record", "request_record", "restore"]
+
+FORMAT = 1
+"""Grows when an older easel could not read what a newer one writes."""
+
+INIT_KEY = b"__init"
+_OFFSETS_KEY = b"__offsets"
+_ACCOUNT = "account/"
+_REQUEST = "request/"
+
+
+class Init(BaseModel):
+    """Written once, when the topics are made: without it, an empty ledger can't be told from a lost one."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    format: int = FORMAT
+    cluster_id: str
+    installation: str
+    partitions: int
+    start: dict[str, int]
+    """Input name → the first offset to read."""
+
+
+class Restored:
+    """A partition read back: its ``init`` record (None where there is none), and its memory."""
+
+    def __init__(self) -> None:
+        self.init: Init | None = None
+        self.state = PartitionState()
+        self._latest: dict[bytes, Any] = {}
+
+    def read(self, records: Iterable[Record]) -> None:
+        """Take in the next records, oldest first. Only the last value of a key counts."""
+        for record in records:
+            if record.key is None:
+                continue
+            if record.value is None:
+                self._latest.pop(record.key, None)
+            else:
+                self._latest[record.key] = record.value
+
+    def finish(self) -> None:
+        """Everything was read: build the memory."""
+        for key, value in self._latest.items():
+            self._take(key.decode(), from_json(value))
+        self._latest.clear()
+        self.state.sort_waiting()
+
+    def _take(self, key: str, content: dict[str, Any]) -> None:
+        if key.startswith(_REQUEST):
+            tenant, _, request_id = key.removeprefix(_REQUEST).partition("/")
+            self.state.put(name := RequestKey(tenant, request_id), _read_request(name, content))
+        elif key.startswith(_ACCOUNT):
+            tenant = key.removeprefix(_ACCOUNT)
+            self.state.accounts[tenant] = _read_account(tenant, content)
+        elif key.encode() == _OFFSETS_KEY:
+            self.state.next_offsets = dict(content["next"])
+            self.state.sequence = max(self.state.sequence, content["sequence"])
+            self.state.clock_ms = content["clock_ms"]
+            self.state.tenants_version = content["tenants_version"]
+        elif key.encode() == INIT_KEY:
+            self.init = Init.model_validate(content)
+
+
+async def restore(batches: Any) -> Restored:
+    """Read a partition back from ``batches``, an async iterator of lists of records."""
+    restored = Restored()
+    async for records in batches:
+        restored.read(records)
+    restored.finish()
+    return restored
+
+
+def offsets_record(topic: str, partition: int, state: PartitionState) -> Outgoing:
+    """How far this partition has read, as of this transaction."""
+    content = {
+        "next": state.next_offsets,
+        "sequence": state.sequence,
+        "clock_ms": state.clock_ms,
+        "tenants_version": state.tenants_version,
+    }
+    return Outgoing(topic=topic, key=_OFFSETS_KEY, value=to_json(content), partition=partition)
+
+
+def account_record(topic: str, partition: int, account: Account) -> Outgoing:
+    """A tenant's account."""
+    bucket = account.bucket
+    content = {
+        "bucket": None if bucket is None else {"level": bucket.level, "at_ms": bucket.at_ms},
+        "days": {name: _period(period) for name, period in account.days.items()},
+        "months": {name: _period(period) for name, period in account.months.items()},
+    }
+    return Outgoing(
+        topic=topic, key=f"{_ACCOUNT}{account.tenant}".encode(), value=to_json(content), partition=partition
+    )
+
+
+def request_record(topic: str, partition: int, key: RequestKey, request: OpenRequest | EndedRequest | None) -> Outgoing:
+    """A request; None forgets it."""
+    value = None if request is None else to_json(_request(request))
+    return Outgoing(
+        topic=topic, key=f"{_REQUEST}{key.tenant}/{key.request_id}".encode(), value=value, partition=partition
+    )
+
+
+def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
+    if isinstance(request, EndedRequest):
+        return {
+            "state": request.state,
+            "body": request.body_sha256,
+            "ended_ms": request.ended_ms,
+            "forget_ms": request.forget_ms,
+        }
+    return {
+        "state": request.state,
+        "body": request.body_sha256,
+        "sequence": request.sequence,
+        "accepted_ms": request.accepted_ms,
+        "cost": request.cost,
+        "day": request.day,
+        "month": request.month,
+        "pool": request.pool,
+        "parameters": request.parameters.model_dump(mode="json"),
+        "metadata": request.metadata,
+        "traceparent": request.traceparent,
+        "attempt": request.attempt,
+        "starts": request.starts,
+        "dispatched_ms": request.dispatched_ms,
+    }
+
+
+def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | EndedRequest:
+    if "ended_ms" in content:
+        return EndedRequest(key, content["state"], content["body"], content["ended_ms"], content["forget_ms"])
+    return OpenRequest(
+        key=key,
+        state=content["state"],
+        body_sha256=content["body"],
+        sequence=content["sequence"],
+        accepted_ms=content["accepted_ms"],
+        cost=content["cost"],
+        day=content["day"],
+        month=content["month"],
+        pool=content["pool"],
+        parameters=Parameters.model_validate(content["parameters"]),
+        metadata=content["metadata"],
+        traceparent=content["traceparent"],
+        attempt=content["attempt"],
+        starts=content["starts"],
+        dispatched_ms=content["dispatched_ms"],
+    )
+
+
+def _period(period: Period) -> dict[str, int]:
+    return {"held": period.held, "settled": period.settled, "refunded": period.refunded}
+
+
+def _read_account(tenant: str, content: dict[str, Any]) -> Account:
+    def periods(name: str) -> Mapping[str, Period]:
+        return {
+            period: Period(posted["held"], posted["settled"], posted["refunded"])
+            for period, posted in content[name].items()
+        }
+
+    bucket = content["bucket"]
+    return Account(
+        tenant=tenant,
+        bucket=None if bucket is None else Bucket(bucket["level"], bucket["at_ms"]),
+        days=periods("days"),
+        months=periods("months"),
+    )

@@ -1,0 +1,150 @@
+"""What admission says: every record that a decision writes besides the ledger's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+
+from consumer.admission.intake import APPENDED_HEADER, home_of
+from consumer.admission.placement import jobs_partition
+from consumer.admission.quota import Account, balance
+from consumer.admission.rules import Rules
+from consumer.admission.state import OpenRequest, RequestKey
+from schemas.envelope import Envelope
+from schemas.errors import ErrorBody
+from schemas.events import Control, DeadLetter, Event, JobAssigned, Usage
+from schemas.ids import event_id
+from transport.records import Outgoing, Record
+
+__all__ = ["control", "dead_letter", "job", "moved", "rerouted", "result", "usage"]
+
+_WHOLE_BYTES = 1024 * 1024
+_HEAD_BYTES = 4096
+
+
+def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None) -> list[Outgoing]:
+    """An event on the results topic, and on the tenant's own where it has one."""
+    shared = Outgoing(
+        topic=rules.topics.results,
+        key=event.tenant.encode(),
+        value=(envelope := _envelope(rules, event, number, at_ms, traceparent)).data,
+        headers=envelope.headers(),
+        partition=home_of(event.tenant, rules),
+    )
+    if event.tenant not in rules.own_topics:
+        return [shared]
+    own = Outgoing(rules.topics.results_of(event.tenant), shared.value, shared.key, shared.headers, partition=0)
+    return [shared, own]
+
+
+def usage(rules: Rules, event: Usage, *, at_ms: int, traceparent: str | None) -> Outgoing:
+    """A movement of units. Each kind happens once to a request, so its id needs no number."""
+    envelope = _envelope(rules, event, 0, at_ms, traceparent)
+    return Outgoing(
+        rules.topics.usage, envelope.data, event.tenant.encode(), envelope.headers(), partition=rules.partition
+    )
+
+
+def moved(
+    kind: type[Usage], rules: Rules, account: Account, request: OpenRequest, milliunits: int, *, at_ms: int
+) -> Outgoing:
+    """The usage entry of ``milliunits`` of a request, with the balance of ``account`` after it."""
+    tenant = rules.directory.tenants.get(request.key.tenant)
+    limits = tenant.limits if tenant else None
+    event = kind(
+        tenant=request.key.tenant,
+        request_id=request.key.request_id,
+        milliunits=milliunits,
+        model=request.parameters.model,
+        day=balance(request.day, account.days, limits.day_milliunits if limits else None),
+        month=balance(request.month, account.months, limits.month_milliunits if limits else None),
+    )
+    return usage(rules, event, at_ms=at_ms, traceparent=request.traceparent)
+
+
+def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
+    """Work for the fleet."""
+    event = JobAssigned(
+        tenant=request.key.tenant,
+        request_id=request.key.request_id,
+        attempt=request.attempt,
+        cost_milliunits=request.cost,
+        parameters=request.parameters,
+    )
+    envelope = _envelope(rules, event, request.attempt, at_ms, request.traceparent)
+    return Outgoing(
+        topic=rules.topics.jobs(request.pool),
+        value=envelope.data,
+        headers=envelope.headers(),
+        partition=jobs_partition(rules.partition, request.sequence, rules.jobs_partitions),
+    )
+
+
+def control(rules: Rules, key: RequestKey, *, min_attempt: int, at_ms: int) -> Outgoing:
+    """A note to all workers: attempts of this request below ``min_attempt`` are not wanted any more."""
+    event = Control(tenant=key.tenant, request_id=key.request_id, min_attempt=min_attempt)
+    envelope = _envelope(rules, event, min_attempt, at_ms, None)
+    return Outgoing(
+        topic=rules.topics.control,
+        value=envelope.data,
+        key=key.request_id.encode(),
+        headers=envelope.headers(),
+        partition=rules.partition,
+    )
+
+
+def rerouted(rules: Rules, record: Record, *, tenant: str, appended_ms: int) -> Outgoing:
+    """The record, unchanged, to the partition that keeps its tenant's account, with the time of its first arrival."""
+    headers = tuple(header for header in record.headers if header[0] != APPENDED_HEADER)
+    return Outgoing(
+        topic=rules.topics.rerouted,
+        value=record.value,
+        key=tenant.encode(),
+        headers=(*headers, (APPENDED_HEADER, str(appended_ms).encode())),
+        partition=home_of(tenant, rules),
+    )
+
+
+def dead_letter(rules: Rules, record: Record, cause: ErrorBody) -> Outgoing:
+    """The record, whole up to 1 MiB, with what is wrong with it and where it was."""
+    value = record.value or b""
+    truncated = len(value) > _WHOLE_BYTES
+    kept = value[:_HEAD_BYTES] if truncated else value
+    letter = DeadLetter(
+        cause=cause,
+        stage="admission",
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        appended_ms=record.timestamp_ms,
+        key_base64=None if record.key is None else _base64(record.key),
+        value_base64=None if record.value is None else _base64(kept),
+        value_bytes=len(value),
+        value_sha256=hashlib.sha256(value).hexdigest(),
+        headers=[(name, _base64(content or b"")) for name, content in record.headers],
+        truncated=truncated,
+    )
+    return Outgoing(
+        topic=rules.topics.dead_letters,
+        value=letter.model_dump_json().encode(),
+        key=record.key,
+        headers=(("content-type", b"application/json"), ("easel_type", DeadLetter.TYPE.encode())),
+        partition=record.partition,
+    )
+
+
+def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, traceparent: str | None) -> Envelope:
+    return Envelope(
+        id=event_id(event.request_id, event.TYPE, number),
+        type=event.TYPE,
+        source=rules.installation,
+        subject=event.request_id,
+        time=datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds"),
+        traceparent=traceparent,
+        data=event.model_dump_json().encode(),
+    )
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

@@ -1,0 +1,140 @@
+"""What the fleet reports → how a request goes on or ends: settled for what was delivered, the rest refunded.
+
+The first success ends a request, whatever its attempt; a failure counts only for the newest attempt; what comes after
+the end is dropped. The terminal event and its usage entries share a transaction: no one sees one without the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from consumer.admission import messages, quota
+from consumer.admission.rules import REMEMBERED_MS, Rules
+from consumer.admission.state import (
+    Decision,
+    Effects,
+    EndedRequest,
+    EndState,
+    Movement,
+    OpenRequest,
+    PartitionState,
+    RequestKey,
+)
+from schemas.errors import ErrorBody
+from schemas.events import (
+    Event,
+    Failed,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSucceeded,
+    Outcome,
+    Succeeded,
+    UsageRefunded,
+    UsageSettled,
+)
+
+__all__ = ["end_with_internal_error", "outcome"]
+
+
+def outcome(state: PartitionState, event: Outcome, key: RequestKey, rules: Rules, at_ms: int) -> Effects:
+    """What follows from a report about an attempt."""
+    request = state.requests.get(key)
+    if request is None:
+        return _dropped("unknown", key)
+    if isinstance(request, EndedRequest):
+        return _dropped("ended", key)
+    if isinstance(event, JobSucceeded):
+        return _succeeded(state, request, event, rules, at_ms)
+    if event.attempt != request.attempt:
+        return _dropped("stale", key)
+    if isinstance(event, JobStarted):
+        return _changed(replace(request, state="running", starts=request.starts + 1), "started")
+    if isinstance(event, JobReleased):
+        return _changed(replace(request, state="dispatched", starts=max(0, request.starts - 1)), "released")
+    if isinstance(event, JobFailed):
+        return _failed(state, request, event.error, rules, at_ms)
+    raise TypeError(f"no rule for a report of the kind {type(event).__name__}")
+
+
+def end_with_internal_error(
+    state: PartitionState, request: OpenRequest, rules: Rules, at_ms: int, cause: ErrorBody
+) -> Effects:
+    """The end of a request whose outcome easel itself could not take: it costs the tenant nothing."""
+    return _failed(state, request, cause, rules, at_ms)
+
+
+def _succeeded(state: PartitionState, request: OpenRequest, event: JobSucceeded, rules: Rules, at_ms: int) -> Effects:
+    asked, delivered = request.parameters.images, len(event.outputs)
+    # Every picture of a request costs the same, so what was not delivered is refunded to the unit.
+    settled = request.cost * min(delivered, asked) // asked
+    waited_ms = (request.dispatched_ms or at_ms) - request.accepted_ms
+    answer = Succeeded(
+        tenant=request.key.tenant,
+        request_id=request.key.request_id,
+        attempt=event.attempt,
+        model=request.parameters.model,
+        weights_revision=event.weights_revision,
+        outputs=event.outputs,
+        manifest=event.manifest,
+        partial=delivered < asked,
+        cost_milliunits=settled,
+        refunded_milliunits=request.cost - settled,
+        waited_ms=max(0, waited_ms),
+        engine_ms=event.engine_ms,
+        metadata=dict(request.metadata),
+    )
+    return _ended(
+        state, request, "succeeded", answer, settled, rules, at_ms, newest_is_out=event.attempt != request.attempt
+    )
+
+
+def _failed(state: PartitionState, request: OpenRequest, cause: ErrorBody, rules: Rules, at_ms: int) -> Effects:
+    answer = Failed(
+        tenant=request.key.tenant,
+        request_id=request.key.request_id,
+        attempt=request.attempt,
+        error=cause,
+        cost_milliunits=0,
+        refunded_milliunits=request.cost,
+        metadata=dict(request.metadata),
+    )
+    return _ended(state, request, "failed", answer, 0, rules, at_ms, newest_is_out=False)
+
+
+def _ended(
+    state: PartitionState,
+    request: OpenRequest,
+    end: EndState,
+    answer: Event,
+    settled: int,
+    rules: Rules,
+    at_ms: int,
+    *,
+    newest_is_out: bool,
+) -> Effects:
+    key, refunded = request.key, request.cost - settled
+    account = state.account(key.tenant)
+    effects = Effects(decisions=[Decision(end, "", key)])
+    effects.messages += messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent)
+    if settled or not refunded:
+        account = quota.release(account, request.day, request.month, settled=settled, refunded=0)
+        effects.messages.append(messages.moved(UsageSettled, rules, account, request, settled, at_ms=at_ms))
+        effects.moved.append(Movement("settled", key.tenant, settled))
+    if refunded:
+        account = quota.release(account, request.day, request.month, settled=0, refunded=refunded)
+        effects.messages.append(messages.moved(UsageRefunded, rules, account, request, refunded, at_ms=at_ms))
+        effects.moved.append(Movement("refunded", key.tenant, refunded))
+    if newest_is_out:
+        effects.messages.append(messages.control(rules, key, min_attempt=request.attempt + 1, at_ms=at_ms))
+    effects.accounts[key.tenant] = account
+    effects.requests[key] = EndedRequest(key, end, request.body_sha256, at_ms, at_ms + REMEMBERED_MS)
+    return effects
+
+
+def _changed(request: OpenRequest, what: str) -> Effects:
+    return Effects(requests={request.key: request}, decisions=[Decision(what, "", request.key)])
+
+
+def _dropped(reason: str, key: RequestKey) -> Effects:
+    return Effects(decisions=[Decision("dropped_outcome", reason, key)])

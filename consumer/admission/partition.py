@@ -1,0 +1,228 @@
+"""One partition of admission: fence, restore, then batch after batch; on any doubt all of it again.
+
+Crash-only: what is in memory is only ever a reading of the ledger. An error of the broker, a time limit that passed, a
+newer owner: each drops the memory and the producer of this partition, and begins at the fence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from consumer.admission.batch import decide_batch, group_offsets
+from consumer.admission.counting import count
+from consumer.admission.restore import restore_partition
+from consumer.admission.rules import Rules
+from consumer.admission.state import PartitionState
+from consumer.faults import fault
+from consumer.fleet import BrokerClock
+from consumer.logs import logger
+from consumer.metrics import Metrics
+from schemas.settings import Settings
+from schemas.topics import Topics
+from transport.errors import Fenced, Misconfigured, TransportError
+from transport.group import GroupConsumer
+from transport.records import Record, TopicPartition
+from transport.transactions import FencedProducer
+
+__all__ = ["BadRelease", "PartitionRunner"]
+
+_TICK_S = 0.25
+_RETRY_S = 0.2
+_RETRY_MOST_S = 5.0
+_STUCK_S = 15.0
+_HELD_BATCHES = 4
+_BLAMED_TENANTS = 3
+_BLAMED_WITHIN_S = 60.0
+
+
+class BadRelease(Exception):  # noqa: N818 - it names what happened
+    """Records of several tenants raise exceptions: it is the program that is wrong, so nothing more is thrown away."""
+
+
+class PartitionRunner:
+    """Serves one partition while the group gives it to this instance. All methods but ``run`` are immediate."""
+
+    def __init__(
+        self,
+        partition: int,
+        *,
+        settings: Settings,
+        consumer: GroupConsumer,
+        cluster_id: str,
+        rules: Callable[[int], Rules],
+        clock: BrokerClock,
+        metrics: Metrics,
+    ) -> None:
+        self.partition = partition
+        self.problem: str | None = "restoring"
+        """What it waits for; None while it decides."""
+        self._settings = settings
+        topics = Topics(settings.kafka.prefix)
+        self._group = topics.group("admission")
+        self._consumer = consumer
+        self._cluster_id = cluster_id
+        self._rules = rules
+        self._clock = clock
+        self._metrics = metrics
+        self._log = logger("admission").bind(partition=partition)
+        self._inputs = {TopicPartition(topic, partition): name for name, topic in topics.inputs().items()}
+        self._records: deque[Record] = deque()
+        self._wake = asyncio.Event()
+        self._owned = True
+        self._accepting = False
+        self._held = False
+        self._stopping = False
+        self._advanced = time.monotonic()
+        self._blamed: dict[str, float] = {}
+
+    def offer(self, records: Iterable[Record]) -> None:
+        """Records just fetched. Dropped unless accepting: they are fetched again from the ledger's offsets."""
+        if not self._accepting:
+            return
+        if not self._records:
+            self._advanced = time.monotonic()
+        self._records.extend(records)
+        self._wake.set()
+        if not self._held and len(self._records) > _HELD_BATCHES * self._settings.admission.batch_records:
+            self._held = True
+            for tp in self._inputs:
+                self._consumer.pause(tp)
+
+    def suspend(self) -> None:
+        """A rebalance has begun: nothing is delivered until ``resume``."""
+        self._owned = self._accepting = False
+        self._records.clear()
+        self._wake.set()
+
+    def resume(self) -> None:
+        """It was given back to this instance: go on from memory. If another had it meanwhile, that one fenced us."""
+        self._owned = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the transaction that is under way."""
+        self._stopping = True
+        self._wake.set()
+
+    @property
+    def stuck(self) -> bool:
+        """Whether records wait and nothing was committed for a while."""
+        return bool(self._records) and time.monotonic() - self._advanced > _STUCK_S
+
+    async def run(self) -> None:
+        """Serve until ``stop``. Raises ``Misconfigured`` for what only a person can mend."""
+        pause_s = _RETRY_S
+        while not self._stopping:
+            began = time.monotonic()
+            try:
+                await self._serve()
+            except Misconfigured:
+                raise
+            except BadRelease as error:
+                self.problem = f"stopped: {error}"
+                self._log.critical("partition stopped", reason=str(error))
+                return
+            except Exception as error:
+                pause_s = self._doubt(error, _RETRY_S if time.monotonic() - began > _STUCK_S else pause_s)
+                await asyncio.sleep(pause_s)
+
+    def _doubt(self, error: Exception, pause_s: float) -> float:
+        kind = type(error).__name__
+        self.problem = f"restoring after {kind}"
+        self._metrics.inc("easel_admission_doubts_total", kind=kind)
+        if isinstance(error, TransportError):
+            self._log.warning("doubt: begin again at the fence", kind=kind, reason=str(error))
+        else:
+            self._log.exception("doubt: begin again at the fence", kind=kind)
+        if isinstance(error, Fenced):
+            # Two heartbeats: by then the group has told us whether we still own it. Stealing back at once would go on
+            # for ever between two instances that both believe they do.
+            return self._settings.admission.session_timeout_s / 2
+        return min(pause_s * 2, _RETRY_MOST_S)
+
+    async def _serve(self) -> None:
+        producer = FencedProducer(
+            self._settings.kafka, transactional_id=f"{self._settings.kafka.prefix}-admission-{self.partition}"
+        )
+        try:
+            await producer.start()
+            fault("admission.after_fence")
+            state = await self._restore()
+            fault("admission.after_restore")
+            while not self._stopping:
+                if self._owned and not self._accepting:
+                    self._begin(state)
+                records = await self._take()
+                if self._owned:
+                    await self._commit(producer, state, records)
+        finally:
+            self._accepting = False
+            self._records.clear()
+            await producer.close()
+
+    async def _restore(self) -> PartitionState:
+        began = time.monotonic()
+        state = await restore_partition(self._settings, self._cluster_id, self._consumer, self.partition, self._metrics)
+        while state.tenants_version > self._rules(self.partition).directory.version and not self._stopping:
+            self.problem = f"waits for version {state.tenants_version} of tenants.yaml, which the ledger has seen"
+            await asyncio.sleep(_TICK_S)
+        self._metrics.inc("easel_admission_restores_total")
+        self._metrics.observe("easel_admission_restore_seconds", time.monotonic() - began)
+        self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=state.in_flight)
+        return state
+
+    def _begin(self, state: PartitionState) -> None:
+        """Let the inputs deliver from where the memory stands."""
+        self._records.clear()
+        self._held = False
+        for tp, name in self._inputs.items():
+            self._consumer.release(tp, state.next_offsets[name])
+        self._accepting = True
+        self._advanced = time.monotonic()
+        self.problem = None
+
+    async def _take(self) -> list[Record]:
+        """The next batch: what has arrived, at once; nothing after a tick."""
+        if not self._records:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(_TICK_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                return []
+        most = self._settings.admission.batch_records
+        taken = [self._records.popleft() for _ in range(min(most, len(self._records)))]
+        if self._held and len(self._records) <= most:
+            self._held = False
+            for tp in self._inputs:
+                self._consumer.resume(tp)
+        return taken
+
+    async def _commit(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
+        rules = self._rules(self.partition)
+        batch = decide_batch(state, records, rules, self._clock.now_ms())
+        if batch.empty:
+            return
+        self._blame(batch.blamed)
+        began = time.monotonic()
+        await producer.commit(
+            batch.outgoing(state, rules),
+            group_offsets(state, rules),
+            self._group,
+            at=lambda point: fault(f"admission.{point}"),
+        )
+        self._advanced = time.monotonic()
+        count(self._metrics, rules, batch, state, self._advanced - began)
+
+    def _blame(self, tenants: list[str]) -> None:
+        now = time.monotonic()
+        self._blamed = {tenant: at for tenant, at in self._blamed.items() if now - at < _BLAMED_WITHIN_S}
+        self._blamed.update(dict.fromkeys(tenants, now))
+        if len(self._blamed) >= _BLAMED_TENANTS:
+            raise BadRelease(
+                f"records of {len(self._blamed)} tenants raised exceptions within a minute; nothing of this batch was "
+                f"decided. Go back to the last good release; the log says where the exceptions were raised"
+            )

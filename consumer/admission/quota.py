@@ -1,0 +1,173 @@
+"""May this tenant? Rates and budgets in whole numbers, so that no rounding ever gives or takes a unit.
+
+Pure: time comes in as the broker's milliseconds, and what changes comes back as new values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from schemas.errors import Code, EaselError, ErrorType
+from schemas.events import Balance, Limit
+from schemas.tenants import Limits, Tenant
+
+__all__ = ["Account", "Bucket", "Period", "QuotaExceeded", "balance", "hold", "periods_of", "release", "take_token"]
+
+_MINUTE_MS = 60_000
+_KEPT_DAYS = 3
+_KEPT_MONTHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A token bucket. ``level`` counts 60,000ths of a request: r requests a minute are exactly r of them a ms."""
+
+    level: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a day or a month has seen, in milli-units. Always ``held = settled + refunded + outstanding``."""
+
+    held: int = 0
+    settled: int = 0
+    refunded: int = 0
+
+    @property
+    def outstanding(self) -> int:
+        return self.held - self.settled - self.refunded
+
+    @property
+    def used(self) -> int:
+        """What counts against a budget: charged, or set aside to be."""
+        return self.held - self.refunded
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A tenant's whole account: it lives in one partition's ledger, and nowhere else."""
+
+    tenant: str
+    bucket: Bucket | None = None
+    days: Mapping[str, Period] = field(default_factory=dict)
+    months: Mapping[str, Period] = field(default_factory=dict)
+
+
+class QuotaExceeded(EaselError):  # noqa: N818 - it names what happened
+    """A limit stands in the way: which one, what is left of it, and when to come back (None: not by waiting)."""
+
+    def __init__(self, code: Code, message: str, limit: Limit, retry_after_s: float | None) -> None:
+        kind = ErrorType.RATE_LIMIT if code in (Code.RATE_LIMITED, Code.QUEUE_FULL) else ErrorType.QUOTA
+        super().__init__(code, message, type=kind)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
+def take_token(account: Account, limits: Limits, at_ms: int) -> Account:
+    """The account after one more request. Raises ``QuotaExceeded(rate_limited)``.
+
+    Time never runs backwards for a bucket: a request that was rerouted brings its first append time with it.
+    """
+    rate = limits.requests_per_minute
+    if rate is None:
+        return account
+    burst = limits.burst if limits.burst is not None else rate
+    full = burst * _MINUTE_MS
+    bucket = account.bucket or Bucket(full, at_ms)
+    now = max(at_ms, bucket.at_ms)
+    level = min(full, bucket.level + (now - bucket.at_ms) * rate)
+    if level < _MINUTE_MS:
+        wait_ms = now - at_ms + -(-(_MINUTE_MS - level) // rate)
+        raise QuotaExceeded(
+            Code.RATE_LIMITED,
+            f"more than {rate} requests a minute: wait {wait_ms / 1000:g} s",
+            Limit(name="requests_per_minute", limit=rate, remaining=0),
+            wait_ms / 1000,
+        )
+    return replace(account, bucket=Bucket(level - _MINUTE_MS, now))
+
+
+def periods_of(tenant: Tenant, at_ms: int) -> tuple[str, str]:
+    """The day (``2026-11-21``) and the month (``2026-11``) of a moment, where the tenant lives."""
+    local = datetime.fromtimestamp(at_ms / 1000, tz=_zone(tenant.time_zone))
+    day = local.date().isoformat()
+    return day, day[:7]
+
+
+def hold(account: Account, tenant: Tenant, cost: int, at_ms: int) -> Account:
+    """The account with ``cost`` set aside. Raises ``QuotaExceeded`` for the first budget that has too little left."""
+    day, month = periods_of(tenant, at_ms)
+    limits = tenant.limits
+    budgets = (
+        (Code.BUDGET_DAY_EXCEEDED, "units_per_day", limits.day_milliunits, account.days.get(day, Period())),
+        (Code.BUDGET_MONTH_EXCEEDED, "units_per_month", limits.month_milliunits, account.months.get(month, Period())),
+    )
+    for code, name, limit, period in budgets:
+        if limit is not None and period.used + cost > limit:
+            left = max(0, limit - period.used)
+            # Waiting helps only if the whole budget would suffice.
+            wait = _until_next(tenant, at_ms, month=name == "units_per_month") if cost <= limit else None
+            raise QuotaExceeded(
+                code,
+                f"{name}: this costs {cost / 1000:g} units and {left / 1000:g} of {limit / 1000:g} are left",
+                Limit(name=f"{name.replace('units', 'milliunits')}", limit=limit, remaining=left),
+                wait,
+            )
+    return replace(
+        account,
+        days=_posted(account.days, day, _KEPT_DAYS, held=cost),
+        months=_posted(account.months, month, _KEPT_MONTHS, held=cost),
+    )
+
+
+def release(account: Account, day: str, month: str, *, settled: int, refunded: int) -> Account:
+    """The account after a hold of ``settled + refunded`` ends; posted to the day and month of the hold."""
+    return replace(
+        account,
+        days=_posted(account.days, day, _KEPT_DAYS, settled=settled, refunded=refunded),
+        months=_posted(account.months, month, _KEPT_MONTHS, settled=settled, refunded=refunded),
+    )
+
+
+def balance(period: str, posted: Mapping[str, Period], limit: int | None) -> Balance:
+    """A period as usage events tell it."""
+    found = posted.get(period, Period())
+    return Balance(
+        period=period,
+        held=found.held,
+        settled=found.settled,
+        refunded=found.refunded,
+        outstanding=found.outstanding,
+        limit=limit,
+    )
+
+
+def _posted(
+    periods: Mapping[str, Period], name: str, kept: int, *, held: int = 0, settled: int = 0, refunded: int = 0
+) -> dict[str, Period]:
+    old = periods.get(name, Period())
+    new = {**periods, name: Period(old.held + held, old.settled + settled, old.refunded + refunded)}
+    # A period is forgotten when it is old and nothing in it can move any more.
+    for stale in sorted(new)[:-kept]:
+        if new[stale].outstanding == 0 and stale != name:
+            del new[stale]
+    return new
+
+
+def _until_next(tenant: Tenant, at_ms: int, *, month: bool) -> float:
+    zone = _zone(tenant.time_zone)
+    local = datetime.fromtimestamp(at_ms / 1000, tz=zone)
+    first = local.date().replace(day=1) if month else local.date()
+    next_day = (first + timedelta(days=32)).replace(day=1) if month else first + timedelta(days=1)
+    start = datetime(next_day.year, next_day.month, next_day.day, tzinfo=zone)
+    return start.timestamp() - at_ms / 1000
+
+
+@lru_cache(maxsize=512)
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)

@@ -1,0 +1,43 @@
+"""What a decision is made by, besides the partition's own memory: the files, the counts, the names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from schemas.catalog import Catalog
+from schemas.tenants import Directory
+from schemas.topics import Topics
+
+__all__ = ["REMEMBERED_MS", "Rules"]
+
+REMEMBERED_MS = 72 * 60 * 60 * 1000
+"""How long an ended request's id is known. Longer than a token may live and an id may be away from its time together
+(24 h and 24 h): whoever captured a request can't have it run twice."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """One version of the rules; a change takes effect between two batches, never inside one."""
+
+    installation: str
+    topics: Topics
+    partition: int
+    partitions: int
+    jobs_partitions: int
+    window_jobs: int
+    """Jobs of this partition that may be with the fleet at a time."""
+    catalog: Catalog
+    directory: Directory
+    own_topics: frozenset[str] = frozenset()
+    """Tenants whose own results topic exists; until it does, the shared one serves."""
+
+    def input_of(self, topic: str) -> str:
+        """The ledger's name for an input topic."""
+        return self.inputs[topic]
+
+    @cached_property
+    def inputs(self) -> Mapping[str, str]:
+        """Topic → the ledger's name for it."""
+        return {topic: name for name, topic in self.topics.inputs().items()}

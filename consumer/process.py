@@ -1,0 +1,44 @@
+"""How a stage runs as a process: logs, signals, and an exit code that means something."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from pydantic import ValidationError
+
+from consumer import logs
+from schemas.settings import Settings
+from schemas.yaml_file import ConfigError
+from transport.errors import Misconfigured
+
+__all__ = ["EXIT_CONFIGURATION", "run_process"]
+
+EXIT_CONFIGURATION = 78
+"""Something that only a person can mend (``EX_CONFIG`` of sysexits.h): restarting does not help."""
+
+
+def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    """Run a stage until SIGTERM or SIGINT, then end the process."""
+    logs.configure()
+    log = logs.logger(stage)
+    try:
+        asyncio.run(_until_signal(serve, Settings()))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = "_".join(["EASEL", *(str(part) for part in first["loc"])]).upper()
+        log.critical("a setting is wrong", setting=name, reason=first["msg"])
+        sys.exit(EXIT_CONFIGURATION)
+    except (Misconfigured, ConfigError) as error:
+        log.critical("can't run", reason=str(error))
+        sys.exit(EXIT_CONFIGURATION)
+
+
+async def _until_signal(serve: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(settings, stop)
