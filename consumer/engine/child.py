@@ -1,0 +1,139 @@
+"""The engine's process: ``python -m consumer.engine.child FD PARENT``. Started by ``process``, never by hand.
+
+It does as it is told over the socket FD, and dies when its parent does: a GPU must not be held by an orphan.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from typing import NoReturn
+
+from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed
+from consumer.engine.engines import make_engine
+from consumer.engine.wire import (
+    Cancel,
+    Canceled,
+    Done,
+    FromChild,
+    Generate,
+    Hello,
+    Load,
+    Loaded,
+    Problem,
+    Step,
+    pack,
+    receive,
+)
+from schemas.errors import Code
+
+__all__ = ["main"]
+
+_PR_SET_PDEATHSIG = 1
+_BROKEN = 70
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Serve until the parent is gone."""
+    descriptor, parent = int(arguments[0]), int(arguments[1])
+    # A Ctrl-C or a supervisor's SIGTERM reaches the whole group; the worker alone decides when a batch may end.
+    for ignored in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    _die_with(parent)
+    connection = socket.socket(fileno=descriptor)
+    work: queue.SimpleQueue[Load | Generate] = queue.SimpleQueue()
+    canceled: set[str] = set()
+    threading.Thread(target=_listen, args=(connection, work, canceled), name="listen", daemon=True).start()
+    _Worker(connection, canceled).run(work)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill us with our parent, where it can; the end of the socket does so elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _listen(connection: socket.socket, work: queue.SimpleQueue[Load | Generate], canceled: set[str]) -> None:
+    while True:
+        try:
+            message = receive(connection)
+        except (EOFError, OSError):
+            # Also in the middle of a batch: nobody is there to take it.
+            os._exit(0)
+        if isinstance(message, Cancel):
+            canceled |= message.ids
+        else:
+            work.put(message)
+
+
+class _Worker:
+    """Holds the engine; all of its calls come from the main thread, which CUDA and torch's thread pool prefer."""
+
+    def __init__(self, connection: socket.socket, canceled: set[str]) -> None:
+        self._connection = connection
+        self._canceled = canceled
+        self._engine: Engine | None = None
+        self._engine_name = ""
+
+    def run(self, work: queue.SimpleQueue[Load | Generate]) -> NoReturn:
+        self._send(Hello(os.getpid()))
+        while True:
+            message = work.get()
+            try:
+                answer: FromChild = self._load(message) if isinstance(message, Load) else self._generate(message.batch)
+            except EngineError as error:
+                answer = Problem(error.code, error.message)
+            except EngineBrokenError:
+                traceback.print_exc()
+                os._exit(_BROKEN)
+            except MemoryError:
+                answer = Problem(Code.OUT_OF_MEMORY, "there is not enough memory for pictures of this size")
+            except Exception as error:
+                # The details are the operator's, by way of stderr; a tenant gets the name of what happened.
+                traceback.print_exc()
+                answer = Problem(Code.GENERATION_FAILED, f"the engine failed with {type(error).__name__}")
+            self._send(answer)
+
+    def _load(self, message: Load) -> Loaded:
+        engine = self._engine
+        if engine is None or self._engine_name != message.engine:
+            if engine is not None:
+                engine.unload()
+            engine = self._engine = make_engine(message.engine)
+            self._engine_name = message.engine
+        engine.load(message.card)
+        engine.warm()
+        return Loaded(engine.weights_revision)
+
+    def _generate(self, batch: Batch) -> Done:
+        if self._engine is None:
+            raise EngineError(Code.MODEL_UNAVAILABLE, f"the model {batch.model!r} is not loaded")
+        self._send(Step(0))
+        began = time.monotonic()
+        try:
+            made = self._engine.generate(batch, lambda step: self._send(Step(step)), self._canceled.__contains__)
+        finally:
+            # Before the answer: what comes after it is about the next batch.
+            self._canceled.clear()
+        by_id: dict[str, Made | Missed] = {result.id: result for result in made}
+        results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
+        return Done(results, time.monotonic() - began)
+
+    def _send(self, message: FromChild) -> None:
+        try:
+            self._connection.sendall(pack(message))
+        except OSError:
+            os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

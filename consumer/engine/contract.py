@@ -1,0 +1,124 @@
+"""What an engine is: something that makes batches of pictures. It knows nothing of Kafka, tenants or stores.
+
+One file implements it, one entry in ``engines`` names it, and one contract test runs over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.catalog import ModelCard
+from schemas.errors import Code
+
+__all__ = ["Batch", "Engine", "EngineBrokenError", "EngineError", "Item", "Kind", "Made", "Missed", "Pixels", "Shape"]
+
+Pixels = npt.NDArray[np.uint8]
+"""RGB, height x width x 3."""
+
+Kind = Literal["text_to_image"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What all pictures of a batch have in common.
+
+    ``negative`` says whether they have negative prompts: without one, pipelines take an embedding of their own, which
+    is not that of an empty text. ``adapters`` are names and scales, in the order in which they apply.
+    """
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    negative: bool = False
+    adapters: tuple[tuple[str, float], ...] = ()
+    kind: Kind = "text_to_image"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture to make. ``id`` is the caller's, opaque, unique in its batch."""
+
+    id: str
+    prompt: str
+    seed: int
+    negative_prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pictures of one model that run together."""
+
+    model: str
+    shape: Shape
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A picture."""
+
+    id: str
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A picture that was not made, though others of its batch may have been."""
+
+    id: str
+    code: Code
+    message: str
+
+
+class EngineError(Exception):
+    """The whole call failed, for a reason that has a code. ``message`` may be shown to a tenant."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class EngineBrokenError(Exception):
+    """The process can't be used any more, as after a fault of the GPU: it has to end, and a new one be started."""
+
+
+class Engine(Protocol):
+    """One thread of a process of its own calls it, in the order ``load``, ``warm``, ``generate``, ``unload``."""
+
+    @property
+    def weights_revision(self) -> str:
+        """Names the loaded weights: equal revisions make equal pictures. Valid after ``load``."""
+
+    def load(self, card: ModelCard) -> None:
+        """Load a model, in place of the one that was loaded. May take minutes.
+
+        Raises ``EngineError(model_unavailable)`` with the remedy.
+        """
+
+    def warm(self) -> None:
+        """Run once, so that the first request doesn't pay for what is done at a first call."""
+
+    def generate(
+        self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
+    ) -> Sequence[Made | Missed]:
+        """Make the pictures: one result for each item, except those canceled before they were done.
+
+        A picture depends on the weights, the shape, its own prompt and seed, and on nothing else: not on who else is in
+        the batch. ``on_step(n)`` is called after the n-th step, from 1; ``is_canceled(id)`` may be asked at any step.
+
+        Raises ``EngineError``: ``out_of_memory`` for what fewer items might fit in, ``generation_failed`` for the rest;
+        and ``EngineBrokenError``.
+        """
+
+    def unload(self) -> None:
+        """Give back the memory. A second call does nothing."""

@@ -1,0 +1,167 @@
+"""Any pipeline that ``DiffusionPipeline.from_pretrained`` loads, in batches whose pictures are as if made alone."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import DiffusionPipeline
+
+from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Made, Missed, Shape
+from consumer.engine.cores import available_cores
+from consumer.engine.weights import weights_revision
+from schemas.catalog import ModelCard
+from schemas.errors import Code
+
+__all__ = ["DiffusersEngine"]
+
+_WARM_STEPS = 2
+_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
+
+
+class _AllCanceledError(Exception):
+    """Nobody waits for any picture of this batch."""
+
+
+class DiffusersEngine:
+    """Runs stock diffusers pipelines. The contract says what the methods do."""
+
+    def __init__(self) -> None:
+        self._pipeline: Any = None
+        self._card: ModelCard | None = None
+        self._arguments: frozenset[str] = frozenset()
+        self._revision = ""
+
+    @property
+    def weights_revision(self) -> str:
+        return self._revision
+
+    def load(self, card: ModelCard) -> None:
+        """Load the folder: safetensors only, nothing from the network, no code from the folder."""
+        self.unload()
+        revision = weights_revision(card.pipeline)
+        torch.set_num_threads(available_cores())
+        try:
+            pipeline = DiffusionPipeline.from_pretrained(
+                card.pipeline, torch_dtype=getattr(torch, card.dtype), use_safetensors=True, local_files_only=True
+            )
+            pipeline = pipeline.to(_device(card.device))
+        except Exception as error:
+            self.unload()
+            if _is_out_of_memory(error):
+                raise EngineError(
+                    Code.MODEL_UNAVAILABLE,
+                    f"the pipeline {card.pipeline.name!r} does not fit in the memory of {card.device}: "
+                    "choose a smaller dtype or another device in the catalogue",
+                ) from error
+            traceback.print_exc(file=sys.stderr)
+            raise EngineError(
+                Code.MODEL_UNAVAILABLE,
+                f"the pipeline {card.pipeline.name!r} can't be loaded ({type(error).__name__}): its log says why",
+            ) from error
+        pipeline.set_progress_bar_config(disable=True)
+        self._pipeline, self._card, self._revision = pipeline, card, revision
+        self._arguments = frozenset(inspect.signature(pipeline.__call__).parameters)
+
+    def warm(self) -> None:
+        """One picture of the default size, in two steps."""
+        if self._card is None:
+            return
+        given = self._card.defaults
+        shape = Shape(given.width, given.height, min(_WARM_STEPS, given.steps), given.guidance)
+        self.generate(Batch("", shape, (Item("", "", 0),)), lambda _: None, lambda _: False)
+
+    def generate(
+        self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
+    ) -> Sequence[Made | Missed]:
+        """See the contract."""
+        try:
+            images = self.render(batch, on_step, is_canceled)
+        except _AllCanceledError:
+            return []
+        except Exception as error:
+            raise self._named(error) from error
+        return [
+            _result(item, image) for item, image in zip(batch.items, images, strict=True) if not is_canceled(item.id)
+        ]
+
+    def render(
+        self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
+    ) -> npt.NDArray[np.float32]:
+        """The pictures as floats from 0 to 1, items x height x width x 3: parity is measured on these."""
+
+        def after_step(_pipeline: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            on_step(index + 1)
+            # The pipeline's own interrupt would still decode what nobody wants.
+            if all(is_canceled(item.id) for item in batch.items):
+                raise _AllCanceledError
+            return tensors
+
+        shape, pipeline = batch.shape, self._pipeline
+        # Schedulers count steps and keep past outputs: one that is used twice makes another picture.
+        pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        wanted: dict[str, Any] = {
+            # Lists of their own: some pipelines change what they are given.
+            "prompt": [item.prompt for item in batch.items],
+            "width": shape.width,
+            "height": shape.height,
+            "num_inference_steps": shape.steps,
+            "guidance_scale": shape.guidance,
+            # On the CPU and one for each picture: the noise is then the same on every device and in any company.
+            "generator": [torch.Generator("cpu").manual_seed(item.seed) for item in batch.items],
+            "callback_on_step_end": after_step,
+            "output_type": "np",
+        }
+        if shape.negative:
+            wanted["negative_prompt"] = [item.negative_prompt or "" for item in batch.items]
+        known = {name: value for name, value in wanted.items() if name in self._arguments}
+        return np.asarray(pipeline(**known).images, dtype=np.float32)
+
+    def unload(self) -> None:
+        """See the contract."""
+        self._pipeline, self._card, self._arguments = None, None, frozenset()
+        gc.collect()
+        _free_cache()
+
+    def _named(self, error: Exception) -> Exception:
+        if _is_out_of_memory(error):
+            _free_cache()
+            return EngineError(Code.OUT_OF_MEMORY, "there is not enough memory for pictures of this size")
+        if "CUDA error" in str(error):
+            # Every later call in this process fails too (a sticky error of the CUDA context).
+            return EngineBrokenError(str(error))
+        traceback.print_exception(error, file=sys.stderr)
+        return EngineError(Code.GENERATION_FAILED, f"the model's pipeline failed with {type(error).__name__}")
+
+
+def _result(item: Item, image: npt.NDArray[np.float32]) -> Made | Missed:
+    if not np.isfinite(image).all():
+        return Missed(
+            item.id, Code.GENERATION_FAILED, "the model's numbers overflowed: try another seed or lower guidance"
+        )
+    return Made(item.id, np.ascontiguousarray((image * 255).round().clip(0, 255).astype(np.uint8)))
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # The CPU allocator has no error class of its own.
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+
+
+def _free_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

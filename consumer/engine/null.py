@@ -1,0 +1,61 @@
+"""An engine without a model, for benches and fault tests: real pictures at once, or slowly, as a test wants it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape
+from schemas.catalog import ModelCard
+
+__all__ = ["STEP_VARIABLE", "NullEngine"]
+
+STEP_VARIABLE = "EASEL_NULL_STEP_S"
+"""Seconds that a step takes; none when absent."""
+
+_CELLS = 8
+
+
+class NullEngine:
+    """Draws a mosaic of 8 x 8 colours from the prompt and the seed."""
+
+    weights_revision = "null-1"
+
+    def __init__(self) -> None:
+        self._step_s = float(os.environ.get(STEP_VARIABLE, "0"))
+
+    def load(self, card: ModelCard) -> None:
+        """There is nothing to load."""
+
+    def warm(self) -> None:
+        """There is nothing to warm."""
+
+    def generate(
+        self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
+    ) -> Sequence[Made | Missed]:
+        """See the contract. A canceled item leaves at the next step."""
+        left = list(batch.items)
+        for step in range(1, batch.shape.steps + 1):
+            left = [item for item in left if not is_canceled(item.id)]
+            if not left:
+                break
+            if self._step_s:
+                time.sleep(self._step_s)
+            on_step(step)
+        return [Made(item.id, _mosaic(item, batch.shape)) for item in left]
+
+    def unload(self) -> None:
+        """There is nothing to unload."""
+
+
+def _mosaic(item: Item, shape: Shape) -> Pixels:
+    text = "\0".join([item.prompt, item.negative_prompt or "", str(item.seed)])
+    drawn = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
+    colours = drawn.integers(0, 256, size=(_CELLS, _CELLS, 3), dtype=np.uint8)
+    rows = np.arange(shape.height) * _CELLS // shape.height
+    columns = np.arange(shape.width) * _CELLS // shape.width
+    return np.ascontiguousarray(colours[rows][:, columns])

@@ -1,0 +1,205 @@
+"""The engine in a supervised process of its own, as the worker sees it.
+
+The process may be killed at any moment, by the kernel, a driver or us; it comes back by itself, and only the batch that
+was in it is told. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from consumer.engine.connection import ChildConnection, EngineLostError
+from consumer.engine.contract import Batch, EngineError
+from consumer.engine.wire import Cancel, Done, Generate, Load, Loaded, Step
+from schemas.catalog import ModelCard
+from schemas.errors import Code
+
+__all__ = ["BatchDone", "EngineLostError", "EngineProcess"]
+
+START_S = 120.0
+"""Limit on the start of the process: it imports torch, from a cold disk perhaps."""
+LOAD_S = 1_800.0
+"""Limit on loading a model: tens of gigabytes over a network file system."""
+_BACKOFF_S = 0.25
+_MAX_BACKOFF_S = 30.0
+
+
+def _ignore(_: str) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchDone:
+    """What came of a batch; ``seconds`` of engine time."""
+
+    done: Done
+    weights_revision: str
+
+
+class EngineProcess:
+    """Runs batches, one at a time, in a child process that is started again whenever it ends.
+
+    ``cards``: the models that may be asked for. ``engine`` overrides the engine of every card. A child that reports no
+    step for ``hang_s`` is killed. ``on_restart`` is told the cause of each restart: ``died`` or ``hang``.
+    ``on_stderr`` gets the lines that the child writes to stderr.
+    """
+
+    def __init__(
+        self,
+        cards: Mapping[str, ModelCard],
+        *,
+        hang_s: float,
+        engine: str | None = None,
+        on_restart: Callable[[str], None] = _ignore,
+        on_stderr: Callable[[str], None] = _ignore,
+    ) -> None:
+        self._cards = cards
+        self._engine = engine
+        self._hang_s = hang_s
+        self._on_restart = on_restart
+        self._on_stderr = on_stderr
+        self._child: ChildConnection | None = None
+        self._up = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._supervisor: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._model: str | None = None
+        self._wanted: str | None = None
+        self._revision = ""
+
+    @property
+    def up(self) -> bool:
+        """Whether the child runs and has the last model loaded."""
+        return self._up.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
+
+    async def start(self, model: str | None = None) -> None:
+        """Start the child and load ``model``.
+
+        Raises ``EngineLostError`` when the child doesn't come up, ``EngineError`` when the model can't be loaded.
+        """
+        try:
+            self._child = await self._spawn()
+            if model is not None:
+                await self._load(self._child, model)
+        except BaseException:
+            await self.stop()
+            raise
+        self._up.set()
+        self._supervisor = asyncio.create_task(self._supervise(), name="engine-supervisor")
+
+    async def generate(self, batch: Batch, on_step: Callable[[int], None]) -> BatchDone:
+        """Run a batch; waits for the batch before it, and for a child that is being started.
+
+        Raises ``EngineError`` when the call failed, ``EngineLostError`` when the child was lost in it.
+        """
+        async with self._busy:
+            while True:
+                child = await self._running()
+                begun = False
+                try:
+                    if self._model != batch.model:
+                        begun = True
+                        await self._load(child, batch.model)
+                    child.send(Generate(batch))
+                    while True:
+                        answer = await child.answer(self._hang_s)
+                        begun = True
+                        if isinstance(answer, Done):
+                            self._failures = 0
+                            return BatchDone(answer, self._revision)
+                        if isinstance(answer, Step) and answer.step > 0:
+                            on_step(answer.step)
+                except EngineLostError as error:
+                    self._up.clear()
+                    # One that ended before it took the batch ended of something else: the next child gets it.
+                    if begun or error.cause != "died":
+                        raise
+                except asyncio.CancelledError:
+                    # Its answers would be taken for those of the next batch.
+                    child.kill()
+                    self._up.clear()
+                    raise
+
+    def cancel(self, ids: Iterable[str]) -> None:
+        """These items of the running batch are not wanted any more."""
+        if self._child is not None:
+            self._child.send(Cancel(frozenset(ids)))
+
+    async def stop(self) -> None:
+        """Kill the child, also in the middle of a batch. A second call does nothing."""
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+            self._supervisor = None
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            await child.ended()
+        # Whoever waits for a start is let go, and told that there will be none.
+        self._up.set()
+
+    async def _running(self) -> ChildConnection:
+        while True:
+            await self._up.wait()
+            child = self._child
+            if child is None:
+                raise EngineLostError("stopped", "the engine has been stopped")
+            if child.alive:
+                return child
+            self._up.clear()
+
+    async def _spawn(self) -> ChildConnection:
+        try:
+            child = await ChildConnection.start(self._on_stderr)
+        except OSError as error:
+            raise EngineLostError("died", f"the engine's process can't be started: {error}") from None
+        try:
+            await child.answer(START_S)
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    async def _load(self, child: ChildConnection, model: str) -> None:
+        card = self._cards.get(model)
+        if card is None:
+            raise EngineError(Code.MODEL_UNAVAILABLE, f"this worker's catalogue has no model {model!r}")
+        self._model, self._wanted = None, model
+        child.send(Load(self._engine or card.engine, model, card))
+        answer = await child.answer(LOAD_S)
+        if not isinstance(answer, Loaded):
+            raise EngineLostError("died", f"the engine answered {type(answer).__name__} to a load")
+        self._model, self._revision = model, answer.weights_revision
+
+    async def _supervise(self) -> None:
+        while True:
+            child = self._child
+            if child is not None:
+                cause = await child.ended()
+                self._up.clear()
+                self._on_restart(cause)
+            # A child that dies at once, each time, must not take a core for starting it.
+            await asyncio.sleep(min(_BACKOFF_S * 2**self._failures, _MAX_BACKOFF_S))
+            self._failures += 1
+            self._model = None
+            try:
+                self._child = await self._spawn()
+                if self._wanted is not None:
+                    await self._load(self._child, self._wanted)
+            except EngineError as error:
+                # The batch that asks for the model gets the error; others may run.
+                self._on_stderr(str(error))
+            except EngineLostError as error:
+                # If it is the model that kills it, the next batch that wants it is to learn so, and others are to run.
+                self._wanted = None
+                self._on_stderr(str(error))
+                continue
+            self._up.set()

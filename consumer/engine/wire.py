@@ -1,0 +1,136 @@
+"""What the worker and its engine process say to each other: pickled messages behind their length, over a socket pair.
+
+Both ends are the same program on the same machine, and nobody else holds the socket: that is why pickle is safe here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import socket
+import struct
+from dataclasses import dataclass
+
+from consumer.engine.contract import Batch, Made, Missed
+from schemas.catalog import ModelCard
+from schemas.errors import Code
+
+__all__ = [
+    "Cancel",
+    "Canceled",
+    "Done",
+    "FromChild",
+    "Generate",
+    "Hello",
+    "Load",
+    "Loaded",
+    "Problem",
+    "Step",
+    "ToChild",
+    "pack",
+    "read",
+    "receive",
+]
+
+_LENGTH = struct.Struct(">Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Have this model ready. The answer is ``Loaded`` or ``Problem``."""
+
+    engine: str
+    model: str
+    card: ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Make this batch with the loaded model. The answer is ``Step``s, then ``Done`` or ``Problem``."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """These items of the running batch are not wanted any more."""
+
+    ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The process is up."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The model is ready."""
+
+    weights_revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """So many steps are done; none means that the batch has been taken."""
+
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """An item that left before it was done."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One result an item, in the order of the items; ``seconds`` in the engine."""
+
+    results: tuple[Made | Missed | Canceled, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The call failed; ``message`` may be shown to a tenant."""
+
+    code: Code
+    message: str
+
+
+ToChild = Load | Generate | Cancel
+FromChild = Hello | Loaded | Step | Done | Problem
+
+
+def pack(message: ToChild | FromChild) -> bytes:
+    """The bytes of a message."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return _LENGTH.pack(len(body)) + body
+
+
+async def read(reader: asyncio.StreamReader) -> FromChild:
+    """The next message. Raises ``asyncio.IncompleteReadError`` when the other end is gone."""
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    message: FromChild = pickle.loads(await reader.readexactly(length))  # noqa: S301
+    return message
+
+
+def receive(connection: socket.socket) -> ToChild:
+    """The next message, waiting for it. Raises ``EOFError`` when the other end is gone."""
+    (length,) = _LENGTH.unpack(_exactly(connection, _LENGTH.size))
+    message: ToChild = pickle.loads(_exactly(connection, length))  # noqa: S301
+    return message
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    found = bytearray()
+    while len(found) < count:
+        part = connection.recv(min(count - len(found), 2**20))
+        if not part:
+            raise EOFError
+        found += part
+    return bytes(found)
