@@ -1,0 +1,57 @@
+"""One real broker and one real object store for a whole test session; every test works under names of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from ops.local.stack import Stack
+from schemas.connection import KafkaSettings, StoreSettings
+from schemas.settings import Settings
+from tests.stack import OwnBroker, kafka_settings, store_settings
+from transport.objects import ObjectStore
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Stopped at the end of the session; its parts start when `kafka` or `store` is first asked for."""
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    yield stack
+    stack.down()
+
+
+@pytest.fixture
+def kafka(stack: Stack) -> KafkaSettings:
+    """The broker, with a fresh prefix and P = J = 4; there are no topics yet."""
+    stack.up("kafka")
+    return kafka_settings(stack)
+
+
+@pytest.fixture
+def store(stack: Stack) -> StoreSettings:
+    """The object store, with a fresh bucket that is there."""
+    stack.up("store")
+    settings = store_settings(stack)
+    asyncio.run(_make_bucket(settings))
+    return settings
+
+
+@pytest.fixture
+def settings(kafka: KafkaSettings, store: StoreSettings) -> Settings:
+    return Settings(kafka=kafka, store=store)
+
+
+@pytest.fixture
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """A broker for this test alone, running; the test may stop, kill and start it."""
+    stack = Stack(tmp_path_factory.mktemp("broker"))
+    stack.up("kafka")
+    yield OwnBroker(stack, kafka_settings(stack))
+    stack.down()
+
+
+async def _make_bucket(settings: StoreSettings) -> None:
+    async with ObjectStore(settings) as objects:
+        await objects.ensure_bucket()
