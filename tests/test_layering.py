@@ -61,6 +61,12 @@ def test_arrows_point_down(package: str) -> None:
     assert violations(modules(package), {*LAYERS, "tests"} - LAYERS[package]) == []
 
 
+def test_each_folder_of_modules_is_a_package() -> None:
+    """What has no `__init__.py` is left out when easel is installed."""
+    folders = {module.parent for module in modules(*LAYERS)}
+    assert [str(folder) for folder in sorted(folders) if not (ROOT / folder / "__init__.py").exists()] == []
+
+
 def test_admission_and_engine_do_not_know_each_other() -> None:
     assert violations(modules("consumer/admission"), {"consumer.engine"}) == []
     assert violations(modules("consumer/engine"), {"consumer.admission"}) == []
