@@ -59,7 +59,7 @@ class Batch:
 
 
 def decide_batch(state: PartitionState, records: Iterable[Record], rules: Rules, now_ms: int | None) -> Batch:
-    """Decide ``records`` in their order, then who may leave for the fleet, then what may be forgotten.
+    """Decide ``records`` in their order, and after each who may leave for the fleet; then what may be forgotten.
 
     ``now_ms`` is the broker's time, or None while it is not known. ``state`` is moved forward: if the batch is not
     committed, it must be dropped.
@@ -73,6 +73,8 @@ def decide_batch(state: PartitionState, records: Iterable[Record], rules: Rules,
         batch.read()
         state.next_offsets[name] = record.offset + 1
         state.clock_ms = max(state.clock_ms, record.timestamp_ms)
+        # After each record, not once a batch: what is decided must not depend on how records fall into batches.
+        batch.take(state, dispatch(state, rules, state.clock_ms))
     if now_ms is not None:
         state.clock_ms = max(state.clock_ms, now_ms)
     if rules.directory.version > state.tenants_version:
