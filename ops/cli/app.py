@@ -1,0 +1,119 @@
+"""The command line put together."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
+
+from ops.cli import demo, doctor, keys, local, model, schema, serve, submit, topics, usage, watch
+from ops.cli.installation import adopt
+from ops.cli.terminal import EPILOG, ExitCode, epilog, err, explain, out, quiet_clients, treat_sigterm_as_ctrl_c
+
+__all__ = ["app", "run"]
+
+app = typer.Typer(
+    name="easel",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+    help="Signed request events on Kafka in, pictures in an object store and completion events out.",
+)
+
+_HERE = "On this machine"
+_SERVICES = "Services"
+_USE = "Use"
+_CARE = "Care"
+
+
+app.command("demo", rich_help_panel=_HERE, epilog=epilog("easel demo", "easel demo --keep", "easel demo --json"))(
+    demo.demo
+)
+app.command("up", rich_help_panel=_HERE, epilog=epilog("easel up && easel topics && easel all"))(local.up)
+app.command("down", rich_help_panel=_HERE, epilog=epilog("easel down", "easel down --data .easel/demo"))(local.down)
+app.command("status", rich_help_panel=_HERE, epilog=epilog("easel status", "easel status --json"))(local.status)
+app.command("doctor", rich_help_panel=_HERE, epilog=epilog("easel doctor", "easel doctor --json"))(doctor.doctor)
+
+app.command("all", rich_help_panel=_SERVICES, epilog=epilog("easel all"))(serve.all_)
+app.command("admission", rich_help_panel=_SERVICES, epilog=epilog("easel admission"))(serve.admission)
+app.command("worker", rich_help_panel=_SERVICES, epilog=epilog("EASEL_GENERATION_POOL=large easel worker"))(
+    serve.worker
+)
+app.command("api", rich_help_panel=_SERVICES, epilog=epilog("EASEL_API_PORT=8000 easel api"))(serve.api)
+
+app.command(
+    "submit",
+    rich_help_panel=_USE,
+    epilog=epilog(
+        'easel submit "a small red circle on a white background"',
+        'easel submit --tenant bureau --images 4 "a blue star"',
+    ),
+)(submit.submit)
+app.command("watch", rich_help_panel=_USE, epilog=epilog("easel watch --since 10m", "easel watch --json | jq .type"))(
+    watch.watch
+)
+app.command("usage", rich_help_panel=_USE, epilog=epilog("easel usage", "easel usage --tenant atelier --json"))(
+    usage.usage
+)
+
+app.command("topics", rich_help_panel=_CARE, epilog=epilog("easel topics", "easel topics --check"))(topics.topics)
+app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
+app.add_typer(model.app, name="model", rich_help_panel=_CARE)
+app.command("schema", rich_help_panel=_CARE, epilog=epilog("easel schema tenants"))(schema.schema)
+
+
+@app.command("version", rich_help_panel=_CARE, epilog=EPILOG)
+def show_version() -> None:
+    """Print the version."""
+    try:
+        out.print(version("easel"))
+    except PackageNotFoundError:
+        out.print("not installed: run from a source tree")
+
+
+@app.callback()
+def _before(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if show:
+        show_version()
+        raise typer.Exit
+    # Before a subcommand's options are read: some of them default to a variable of the local stack.
+    adopt()
+
+
+def run() -> int:
+    """Run ``sys.argv`` and return the exit code; every anticipated error is one line on standard error."""
+    treat_sigterm_as_ctrl_c()
+    quiet_clients()
+    try:
+        app(prog_name="easel")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.FAILED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has gone: nothing is left to say, also not at exit.
+        sys.stdout = None
+        return ExitCode.OK
+    except BaseExceptionGroup as several:
+        return _fail(several.exceptions[0])
+    except Exception as error:
+        return _fail(error)
+    return ExitCode.OK
+
+
+def _fail(error: BaseException) -> int:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.INTERRUPTED
+    line, code = explain(error)
+    err.print(f"easel: {line}", style="red", markup=False)
+    if code in {ExitCode.SETUP, ExitCode.UNAVAILABLE}:
+        err.print("`easel doctor` looks at everything that is needed", style="dim")
+    return code

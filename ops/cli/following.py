@@ -1,0 +1,112 @@
+"""Submits requests with the SDK, shows how far each is, and saves what comes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from ops.cli.pictures import fetch, file_stem
+from producer_api import Client
+from producer_api.exceptions import ClientError, RequestRejected, TimedOut, Unreachable
+from producer_api.handles import Handle
+from schemas.connection import StoreSettings
+from schemas.errors import ErrorBody
+from schemas.events import Accepted, Duplicate, GenerationStarted, GenerationStep, Succeeded
+from schemas.requests import GenerationRequest
+from transport.objects import ObjectStore
+
+__all__ = ["Finished", "submit_all"]
+
+_PROMPT_CHARS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What became of one request: the event and the files, or the error."""
+
+    prompt: str
+    request_id: str | None
+    event: Succeeded | None = None
+    files: Sequence[Path] = ()
+    error: ErrorBody | None = None
+    retry_after_s: float | None = None
+    unavailable: bool = False
+    """Kafka could not be reached, or nothing was heard in time: what became of it is not known."""
+
+
+async def submit_all(
+    client: Client,
+    requests: Sequence[GenerationRequest],
+    store_settings: StoreSettings,
+    folder: Path,
+    *,
+    timeout_s: float,
+    console: Console | None,
+) -> list[Finished]:
+    """Submit them together and wait until each has ended. Bars go to ``console``, if there is one.
+
+    Raises ``Unreachable``, ``TransportError`` (of the store) and ``CommandError`` (a picture that is not the event's).
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
+    bars = Progress(*columns, console=console, disable=console is None or not console.is_terminal)
+    async with client, ObjectStore(store_settings) as store, asyncio.TaskGroup() as group:
+        with bars:
+            tasks = [
+                group.create_task(_Request(client, store, folder, request, bars).run(timeout_s)) for request in requests
+            ]
+            # Inside the bars' own block, so that they are drawn until the last one has ended.
+            return list(await asyncio.gather(*tasks))
+
+
+class _Request:
+    def __init__(
+        self, client: Client, store: ObjectStore, folder: Path, request: GenerationRequest, bars: Progress
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._folder = folder
+        self._request = request
+        self._bars = bars
+        name = request.prompt if len(request.prompt) <= _PROMPT_CHARS else request.prompt[: _PROMPT_CHARS - 1] + "…"
+        self._bar: TaskID = bars.add_task(name.replace("[", r"\["), total=None, state="submitting")
+
+    async def run(self, timeout_s: float) -> Finished:
+        prompt = self._request.prompt
+        try:
+            async with asyncio.timeout(timeout_s):
+                handle = await self._client.submit_request(self._request)
+                succeeded = await self._follow(handle)
+        except TimeoutError:
+            raise TimedOut(f"{prompt!r} had not ended after {timeout_s:g} s; it goes on") from None
+        except ClientError as error:
+            self._bars.update(self._bar, state=str(error.error.code), total=1, completed=0)
+            return Finished(
+                prompt,
+                error.request_id,
+                error=error.error,
+                retry_after_s=error.retry_after_s if isinstance(error, RequestRejected) else None,
+                unavailable=isinstance(error, TimedOut | Unreachable),
+            )
+        files = await fetch(self._store, succeeded.outputs, self._folder, file_stem(prompt, succeeded.request_id))
+        return Finished(prompt, succeeded.request_id, succeeded, files)
+
+    async def _follow(self, handle: Handle) -> Succeeded:
+        async for event in handle.events():
+            match event:
+                case Accepted():
+                    self._bars.update(self._bar, state="waiting for its turn")
+                case Duplicate():
+                    self._bars.update(self._bar, state=f"known, and {event.state}")
+                case GenerationStarted():
+                    self._bars.update(self._bar, total=event.steps, completed=0, state=f"0/{event.steps}")
+                case GenerationStep():
+                    state = f"{event.step}/{event.steps}"
+                    self._bars.update(self._bar, total=event.steps, completed=event.step, state=state)
+                case _:
+                    self._bars.update(self._bar, total=1, completed=1, state="done")
+        return await handle.result()

@@ -1,0 +1,145 @@
+"""``easel up``, ``down`` and ``status``: the stack on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from pydantic import SecretStr
+
+from ops.cli.devfiles import DEV_TENANTS, environment, make_tenants, sdk_environment
+from ops.cli.installation import DATA_VARIABLE, data_dir, read_env, settings, write_env
+from ops.cli.services import Services
+from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
+from ops.local.stack import Endpoints, Stack
+from schemas.connection import StoreSettings
+from transport.objects import ObjectStore
+
+__all__ = ["DataOption", "down", "status", "up"]
+
+_PARTITIONS = 4
+"""Enough for a machine with a few cores, and quick to start."""
+_PROBE_S = 2.0
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help=f"Data directory (default: ${DATA_VARIABLE}, else .easel).", show_default=False),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+
+
+def up(data: DataOption = None, as_json: _JSON = False) -> None:
+    """Start a Kafka and an object store here, with tenants and keys made for them.
+
+    Their settings go to DATA/env, where every other command finds them. What runs already is left as it is.
+    """
+    directory = (data or data_dir()).resolve()
+    models = Path("models.yaml")
+    if not models.exists():
+        raise CommandError("there is no models.yaml here", "run this in a clone of easel", code=ExitCode.SETUP)
+    stack = Stack(directory, store_fallback=True, report=lambda line: err.print(line, markup=False))
+    endpoints = stack.up()
+    make_tenants(directory, DEV_TENANTS)
+    path = directory / "env"
+    variables = environment(directory, endpoints, models=models, kept=read_env(path), partitions=_PARTITIONS)
+    write_env(path, {**variables, **sdk_environment(directory, DEV_TENANTS[0])})
+    asyncio.run(_make_bucket(endpoints))
+    if as_json:
+        print_json(
+            {
+                "kafka": endpoints.kafka,
+                "store": endpoints.store,
+                "env": str(path),
+                "tenants": str(directory / "tenants.yaml"),
+            }
+        )
+        return
+    out.print(f"Kafka     {endpoints.kafka}")
+    out.print(f"store     {endpoints.store}  (keys in {directory / 'keys'})")
+    out.print(
+        f"tenants   {', '.join(tenant.id for tenant in DEV_TENANTS)}  (in {directory / 'tenants.yaml'})", soft_wrap=True
+    )
+    out.print(f"logs      {directory / 'logs'}")
+    if directory != Path(".easel").resolve():
+        out.print(f"For the other commands:  export {DATA_VARIABLE}={directory}")
+    out.print('Next: `easel topics`, then `easel all`, then `easel submit "a small red circle on a white background"`.')
+
+
+def down(data: DataOption = None) -> None:
+    """Stop what `easel up` or `easel demo --keep` started in this data directory, and nothing else. Data stays."""
+    directory = (data or data_dir()).resolve()
+    if not directory.is_dir():
+        err.print(f"nothing was ever started in {directory}")
+        return
+    stopped: list[str] = Services(directory).stop()
+    stopped += Stack(directory, store_fallback=True).down()
+    err.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+async def _make_bucket(endpoints: Endpoints) -> None:
+    keys = SecretStr(endpoints.store_access_key), SecretStr(endpoints.store_secret_key)
+    async with ObjectStore(StoreSettings(endpoint=endpoints.store, access_key=keys[0], secret_key=keys[1])) as store:
+        await store.ensure_bucket()
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    part: str
+    state: str
+    where: str
+    detail: str = ""
+
+
+def status(data: DataOption = None, as_json: _JSON = False) -> None:
+    """Say what runs: the parts of the local stack, and each service. Exit code 3 if anything is not ready."""
+    if data:
+        os.environ[DATA_VARIABLE] = str(data)
+    directory = data_dir().resolve()
+    lines: list[_Line] = []
+    if (directory / "run").is_dir():
+        parts = Stack(directory, store_fallback=True).status()
+        lines = [_Line(part.name, part.state, part.address, f"pid {part.pid}" if part.pid else "") for part in parts]
+    found = settings()
+    stages: dict[str, tuple[str, int]] = {
+        "admission": (found.admission.health_host, found.admission.health_port),
+        "worker": (found.generation.health_host, found.generation.health_port),
+        "api": (found.api.host, found.api.port),
+    }
+    lines += [_probe(name, *address) for name, address in stages.items()]
+    if as_json:
+        print_json([asdict(line) for line in lines])
+    else:
+        width = max(len(line.where) for line in lines)
+        for line in lines:
+            colour = {"running": "green", "ready": "green", "stopped": "dim"}.get(line.state, "yellow")
+            out.print(
+                f"{line.part:<10}[{colour}]{line.state:<15}[/]{line.where:<{width}}  {line.detail}", soft_wrap=True
+            )
+    if any(line.state not in {"running", "ready"} for line in lines):
+        raise typer.Exit(ExitCode.UNAVAILABLE)
+
+
+def _probe(name: str, host: str, port: int) -> _Line:
+    host = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104
+    where = f"http://{host}:{port}"
+    try:
+        answer = httpx.get(f"{where}/health/ready", timeout=_PROBE_S, trust_env=False)
+    except httpx.HTTPError:
+        return _Line(name, "stopped", where)
+    if answer.status_code == httpx.codes.OK:
+        return _Line(name, "ready", where)
+    return _Line(name, "not ready", where, _reasons(answer))
+
+
+def _reasons(answer: httpx.Response) -> str:
+    try:
+        body: Any = answer.json()
+        return "; ".join(map(str, body.get("reasons", ()))) or f"HTTP {answer.status_code}"
+    except (json.JSONDecodeError, AttributeError):
+        return f"HTTP {answer.status_code}, not easel's answer: does something else listen there?"

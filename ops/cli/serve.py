@@ -1,0 +1,50 @@
+"""``easel admission``, ``worker``, ``api`` and ``all``: the services themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+import typer
+
+from ops.cli.installation import settings
+from ops.cli.services import MODULES
+from ops.cli.terminal import err
+from ops.stage import StageProcess, run_stage
+
+__all__ = ["admission", "all_", "api", "worker"]
+
+_STOP_MARGIN_S = 5.0
+
+
+def admission() -> None:
+    """Run the admission stage: decides each request, and keeps every tenant's account."""
+    _become("admission")
+
+
+def worker() -> None:
+    """Run a worker of the generation stage: makes the pictures."""
+    _become("worker")
+
+
+def api() -> None:
+    """Run the HTTP API, for those who have no Kafka client."""
+    _become("api")
+
+
+def all_() -> None:
+    """Run admission, a worker and the API in this terminal. Ctrl-C ends them all; a second one kills them."""
+    found = settings()
+    grace_s = found.generation.drain_s + _STOP_MARGIN_S
+    processes = [StageProcess(name, [sys.executable, "-m", module]) for name, module in MODULES.items()]
+    err.print(f"API on http://{found.api.host}:{found.api.port}  (its page: /docs)")
+    raise typer.Exit(asyncio.run(run_stage(processes, err, grace_s=grace_s)))
+
+
+def _become(name: str) -> None:
+    # Checked here, where a mistake is one line; then this process becomes the service, and signals are its own.
+    settings()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", MODULES[name]])  # noqa: S606

