@@ -34,7 +34,7 @@ def ensure_jars(report: Report = silent) -> Path:
     return provide(_CACHE_NAME, lambda staging: _fetch(staging, report))
 
 
-def _pinned() -> dict[str, str]:
+def pinned_jars() -> dict[str, str]:
     """`group:artifact:version` → sha256, every jar of the tree: the resolver must not choose versions by itself."""
     lines = (resources.files("ops.local") / "kafka-jars.lock").read_text().splitlines()
     return dict(line.split() for line in lines if line and not line.startswith("#"))
@@ -46,7 +46,7 @@ def _fetch(staging: Path, report: Report) -> None:
     except ImportError as error:
         raise LocalStackError("Kafka's jars need jgo: `pip install 'easel[local]'`") from error
 
-    pinned = _pinned()
+    pinned = pinned_jars()
     report(f"fetching Kafka {KAFKA_VERSION} ({len(pinned)} jars, 44 MB), once")
     # A store of our own: jgo trusts what lies in ~/.m2, and a half-written jar of another tool would stay for ever.
     downloads = staging / "downloads"
