@@ -1,0 +1,137 @@
+"""The shapes of the HTTP answers, and how a request's events become one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from producer_api.task_file import Row
+from producer_api.wire import Terminal
+from schemas.errors import ErrorBody
+from schemas.events import Accepted, Canceled, Duplicate, Failed, Rejected, Succeeded
+from schemas.ids import time_of
+from schemas.outputs import Output
+
+__all__ = ["Image", "Links", "Progress", "State", "Task", "ending_of", "task_of_decision", "task_of_row"]
+
+State = Literal["submitted", "rejected", "accepted", "running", "succeeded", "failed", "canceled"]
+
+_OPEN: dict[str, State] = {"queued": "accepted", "dispatched": "accepted"}
+_STATES: dict[str, State] = {
+    state: state for state in ("rejected", "accepted", "running", "succeeded", "failed", "canceled")
+}
+_ENDINGS: dict[str, type[Terminal]] = {"succeeded": Succeeded, "failed": Failed, "canceled": Canceled}
+
+
+class Image(BaseModel):
+    """One picture. ``url`` is a path on this server; ``sha256`` is the hash of the bytes that it answers with."""
+
+    index: int
+    url: str
+    sha256: str
+    bytes: int
+    media_type: str
+    width: int
+    height: int
+    seed: int
+
+
+class Progress(BaseModel):
+    """``step`` of ``steps`` are done. Best effort."""
+
+    attempt: int
+    step: int
+    steps: int
+
+
+class Links(BaseModel):
+    """Paths on this server."""
+
+    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+
+    self_: str = Field(alias="self")
+
+
+class Task(BaseModel):
+    """A request and where it stands. Amounts are in milli-units: 1,000 are one step of one 1024x1024 picture."""
+
+    id: str
+    state: State = Field(
+        description="`submitted`: published, not decided yet. `rejected`, `succeeded`, `failed`, `canceled` are final."
+    )
+    created_at: datetime
+    model: str | None = None
+    position: int | None = Field(default=None, description="Requests of the tenant that waited before it.")
+    cost_milliunits: int | None = Field(default=None, description="Held when accepted; charged, once it has ended.")
+    refunded_milliunits: int | None = None
+    seed: int | None = Field(default=None, description="Of the first picture; the next ones count up from it.")
+    progress: Progress | None = None
+    outputs: list[Image] | None = None
+    partial: bool | None = Field(default=None, description="Fewer pictures than asked for; the rest was refunded.")
+    error: ErrorBody | None = None
+    metadata: dict[str, str] | None = None
+    links: Links
+
+
+def task_of_decision(id_: str, decision: Accepted | Duplicate | None) -> Task:
+    """The answer to a request that was just published. None: there is no decision yet."""
+    task = _bare(id_, "submitted", time_of(id_))
+    match decision:
+        case Accepted():
+            task.state = "accepted"
+            _fill_accepted(task, decision)
+        case Duplicate():
+            task.state = _OPEN.get(decision.state) or _STATES.get(decision.state, "accepted")
+    return task
+
+
+def task_of_row(id_: str, row: Row) -> Task:
+    """The answer about a request that the tracker knows."""
+    state = _STATES[row.state]
+    # A refused id need not be one that holds a time, but then the row does.
+    task = _bare(id_, state, time_of(id_) if row.created_ms is None else row.created_ms)
+    if row.decision is not None and state == "rejected":
+        task.error = Rejected.model_validate_json(row.decision).error
+    elif row.decision is not None:
+        _fill_accepted(task, Accepted.model_validate_json(row.decision))
+    if row.attempt is not None and row.step is not None and row.steps is not None:
+        task.progress = Progress(attempt=row.attempt, step=row.step, steps=row.steps)
+    ending = ending_of(row)
+    if ending is not None:
+        _fill_ending(task, ending)
+    return task
+
+
+def ending_of(row: Row) -> Terminal | None:
+    """The event that ended a request, if it has ended."""
+    return None if row.ending is None else _ENDINGS[row.state].model_validate_json(row.ending)
+
+
+def _bare(id_: str, state: State, created_ms: int) -> Task:
+    created_at = datetime.fromtimestamp(created_ms / 1000, tz=UTC)
+    return Task(id=id_, state=state, created_at=created_at, links=Links(self_=f"/v1/tasks/{id_}"))
+
+
+def _fill_accepted(task: Task, event: Accepted) -> None:
+    task.model = event.model
+    task.position = event.position
+    task.cost_milliunits = event.cost_milliunits
+    task.seed = event.seed
+
+
+def _fill_ending(task: Task, event: Terminal) -> None:
+    task.cost_milliunits = event.cost_milliunits
+    task.refunded_milliunits = event.refunded_milliunits
+    task.metadata = event.metadata or None
+    if isinstance(event, Failed):
+        task.error = event.error
+    if isinstance(event, Succeeded):
+        task.model = event.model
+        task.partial = event.partial
+        task.outputs = [_image(task.id, output) for output in event.outputs]
+
+
+def _image(id_: str, output: Output) -> Image:
+    return Image(url=f"/v1/tasks/{id_}/images/{output.index}", **output.model_dump(exclude={"key"}))

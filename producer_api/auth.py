@@ -1,0 +1,141 @@
+"""Who is asking: API keys, known by their hashes in ``tenants.yaml``, which is followed while the API runs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from producer_api.errors import ApiError
+from producer_api.metrics import Metrics
+from schemas.errors import Code, EaselError, ErrorBody, ErrorType
+from schemas.ids import new_id
+from schemas.requests import GenerationRequest
+from schemas.signing import Signer, verify
+from schemas.tenants import Directory, load_tenants
+from schemas.yaml_file import ConfigError, LiveFile
+
+__all__ = ["Keyring", "TenantDep", "authenticated"]
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_MAX_KEY_CHARS = 512
+
+
+class Keyring:
+    """The tenants file in force, and whether what the API signs would be believed.
+
+    A key that is withdrawn from the file stops working within a second; a file that can't be used is reported, and the
+    one before it goes on. Raises ``ConfigError`` when there is none to begin with.
+    """
+
+    def __init__(self, path: Path, signer: Signer, metrics: Metrics) -> None:
+        self._path = path
+        self._signer = signer
+        self._metrics = metrics
+        self._live = LiveFile(path)
+        self._task: asyncio.Task[None] | None = None
+        self.problem: str | None = None
+        """Why nothing can be signed just now."""
+        self._directory = load_tenants(path)
+        self._adopt(self._directory)
+
+    def start(self) -> None:
+        """Follow the file."""
+        self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """Follow it no longer."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def tenant_of(self, key: str) -> str | None:
+        """The tenant of an API key; None for one that is unknown or withdrawn."""
+        # Looked up by its hash: how long that takes tells nothing about the keys that there are.
+        return self._directory.api_keys.get(hashlib.sha256(key.encode()).hexdigest())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            try:
+                if await asyncio.to_thread(self._live.changed):
+                    self._reload(await asyncio.to_thread(load_tenants, self._path))
+            except ConfigError as error:
+                self._keep_old(str(error))
+            except Exception:
+                log.exception("following %s failed; trying again", self._path)
+
+    def _reload(self, directory: Directory) -> None:
+        if directory.version < self._directory.version:
+            self._keep_old(f"{self._path}: version {directory.version} is older than {self._directory.version}")
+            return
+        self._adopt(directory)
+        log.info("%s: version %d is in force", self._path, directory.version)
+
+    def _adopt(self, directory: Directory) -> None:
+        self._directory = directory
+        self._metrics.tenants_version.set(directory.version)
+        self._metrics.tenants_valid.set(1)
+        self.problem = _signing_problem(self._signer, directory)
+        if self.problem:
+            log.error("requests can't be signed: %s", self.problem)
+
+    def _keep_old(self, why: str) -> None:
+        self._metrics.tenants_valid.set(0)
+        log.error("the tenants file is not taken over, version %d goes on: %s", self._directory.version, why)
+
+
+def _signing_problem(signer: Signer, directory: Directory) -> str | None:
+    """Sign and verify once: what admission can't verify gets no answer, so it must not be published."""
+    tenant = next(iter(directory.tenants))
+    entry = directory.keys.get(signer.kid)
+    if entry is not None and entry.tenants:
+        tenant = min(entry.tenants)
+    id_, now_s = new_id(), time.time()
+    token = signer.sign(tenant=tenant, event_type=GenerationRequest.TYPE, event_id=id_, body=b"{}", now_s=now_s)
+    try:
+        verify(
+            token,
+            keys=directory.keys,
+            audience=signer.audience,
+            event_type=GenerationRequest.TYPE,
+            event_id=id_,
+            body=b"{}",
+            appended_ms=int(now_s * 1000),
+        )
+    except EaselError as error:
+        return f"the API's key {signer.kid!r} (issuer {signer.issuer!r}) does not fit the tenants file: {error.message}"
+    return None
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key as a bearer token.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own.")
+
+
+async def authenticated(
+    request: Request,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> str:
+    """The tenant whose API key a request carries. Raises ``ApiError`` (401)."""
+    key = bearer.credentials if bearer is not None else header
+    keyring: Keyring = request.app.state.services.keyring
+    tenant = keyring.tenant_of(key) if key and len(key) <= _MAX_KEY_CHARS else None
+    if tenant is None:
+        what = (
+            "is not valid, or was withdrawn" if key else "is missing: send `Authorization: Bearer KEY` or `X-API-Key`"
+        )
+        error = ErrorBody(message=f"the API key {what}", type=ErrorType.AUTHENTICATION, code=Code.API_KEY_INVALID)
+        raise ApiError(error, headers={"WWW-Authenticate": "Bearer"})
+    return tenant
+
+
+TenantDep = Annotated[str, Depends(authenticated)]

@@ -1,0 +1,126 @@
+"""The one error shape for every answer that is not a success, also for those that the framework gives by itself."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from math import ceil
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
+from transport.errors import TransportError, Unavailable
+
+__all__ = ["ApiError", "error_answer", "handle_errors", "refusal", "status_of", "unavailable"]
+
+log = logging.getLogger(__name__)
+
+_STATUS: dict[str, int] = {
+    Code.RECORD_TOO_LARGE: 413,
+    Code.TENANT_NOT_ALLOWED: 403,
+    Code.TENANT_SUSPENDED: 403,
+    Code.MODEL_NOT_ALLOWED: 403,
+    Code.MODEL_NOT_FOUND: 404,
+    Code.ID_CONFLICT: 409,
+    Code.RATE_LIMITED: 429,
+    Code.BUDGET_DAY_EXCEEDED: 429,
+    Code.BUDGET_MONTH_EXCEEDED: 429,
+    Code.QUEUE_FULL: 429,
+    Code.SERVICE_UNAVAILABLE: 503,
+}
+_STATUS_OF_TYPE: dict[str, int] = {
+    ErrorType.INVALID_REQUEST: 400,
+    ErrorType.AUTHENTICATION: 401,
+    ErrorType.PERMISSION: 403,
+    ErrorType.RATE_LIMIT: 429,
+    ErrorType.QUOTA: 429,
+    ErrorType.NOT_FOUND: 404,
+    ErrorType.SERVER: 500,
+}
+_RETRY_AFTER_S = 1
+
+
+class ApiError(Exception):
+    """An answer other than success. ``status`` follows from the code when absent."""
+
+    def __init__(
+        self, error: ErrorBody, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.status = status_of(error) if status is None else status
+        self.headers = dict(headers or {})
+
+
+def status_of(error: ErrorBody) -> int:
+    """The HTTP status that says the same as ``error``; 500 for codes and types that are not known here."""
+    return _STATUS.get(error.code) or _STATUS_OF_TYPE.get(error.type, 500)
+
+
+def refusal(error: ErrorBody, retry_after_s: float | None, headers: Mapping[str, str]) -> ApiError:
+    """What admission refused, as an answer."""
+    # Rounded up: a client that comes back on the second must not be a moment too early.
+    wait = {} if retry_after_s is None else {"Retry-After": str(max(1, ceil(retry_after_s)))}
+    return ApiError(error, headers={**headers, **wait})
+
+
+def unavailable(message: str, *, headers: Mapping[str, str] | None = None) -> ApiError:
+    """503: nothing is wrong with the request, and it may be repeated in a moment."""
+    error = ErrorBody(message=message, type=ErrorType.SERVER, code=Code.SERVICE_UNAVAILABLE)
+    return ApiError(error, headers={"Retry-After": str(_RETRY_AFTER_S), **(headers or {})})
+
+
+def error_answer(error: ApiError) -> JSONResponse:
+    """The response for ``error``."""
+    content = ErrorShape(error=error.error).model_dump(mode="json")
+    return JSONResponse(content, status_code=error.status, headers=error.headers)
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Give every error of ``app`` the one shape."""
+
+    async def api(_: Request, error: Exception) -> JSONResponse:
+        return error_answer(_as_api_error(error))
+
+    for kind in (ApiError, EaselError, TransportError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, api)
+
+
+def _as_api_error(error: Exception) -> ApiError:
+    match error:
+        case ApiError():
+            return error
+        case EaselError():
+            return ApiError(error.body())
+        case Unavailable():
+            log.warning("answered 503: %s", error)
+            return unavailable("a service that easel needs does not answer: try again")
+        case RequestValidationError():
+            return _invalid(error)
+        case HTTPException():
+            return _of_framework(error)
+    log.error("answered 500: %s: %s", type(error).__name__, error)
+    body = ErrorBody(message="something went wrong here", type=ErrorType.SERVER, code=Code.INTERNAL_ERROR)
+    return ApiError(body)
+
+
+def _invalid(error: RequestValidationError) -> ApiError:
+    first = error.errors()[0]
+    # The first part of the place is where it was found: path, query or header.
+    param = ".".join(str(part) for part in first["loc"][1:])[:200] or None
+    message = f"{param}: {first['msg']}" if param else str(first["msg"])
+    return ApiError(ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, param=param, code=Code.INVALID_REQUEST))
+
+
+def _of_framework(error: HTTPException) -> ApiError:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        body = ErrorBody(message="there is nothing here", type=ErrorType.NOT_FOUND, code=Code.NOT_FOUND)
+    elif error.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        body = ErrorBody(message=str(error.detail), type=ErrorType.SERVER, code=Code.INTERNAL_ERROR)
+    else:
+        body = ErrorBody(message=str(error.detail), type=ErrorType.INVALID_REQUEST, code=Code.INVALID_REQUEST)
+    return ApiError(body, status=error.status_code, headers=error.headers)

@@ -1,0 +1,109 @@
+"""The OpenAPI document, and the page that shows it without asking anyone else for its scripts."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic.json_schema import models_json_schema
+
+from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
+from schemas.requests import GenerationRequest
+
+__all__ = ["describe"]
+
+_ASSETS = "/docs/assets"
+_TAGS = [
+    {"name": "generation", "description": "Ask for pictures. What is answered is what admission decided."},
+    {"name": "tasks", "description": "Follow a request to its pictures."},
+    {"name": "operation", "description": "For probes and Prometheus; without a key."},
+]
+_MEANINGS = {
+    400: "The request is not valid; `param` names the field.",
+    401: "The API key is missing, unknown or withdrawn.",
+    403: "The tenant may not do this.",
+    404: "There is no such thing, or it is not yours.",
+    409: "The request id is taken by a request with another body.",
+    413: "The body is too large.",
+    415: "The body is not `application/json`.",
+    429: "A limit of the tenant: rate, budget or queue. `Retry-After` says when to come back, where that is known.",
+    503: "Kafka or the object store does not answer: try again after `Retry-After`.",
+}
+_EXAMPLES = {
+    400: ErrorBody(
+        message="images: Input should be less than or equal to 10",
+        type=ErrorType.INVALID_REQUEST,
+        param="images",
+        code=Code.INVALID_REQUEST,
+    ),
+    401: ErrorBody(
+        message="the API key is not valid, or was withdrawn", type=ErrorType.AUTHENTICATION, code=Code.API_KEY_INVALID
+    ),
+    429: ErrorBody(
+        message="more than 60 requests a minute", type=ErrorType.RATE_LIMIT, param=None, code=Code.RATE_LIMITED
+    ),
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Serve ``/openapi.json`` with every error in the one shape, and ``/docs``, which works offline."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+    # A wheel keeps its files unpacked, so the path outlives the context.
+    with as_file(files("fastapi_offline") / "static") as folder:
+        app.mount(_ASSETS, StaticFiles(directory=folder), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=f"{app.title} – API",
+            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{_ASSETS}/favicon.png",
+        )
+
+
+def _document(app: FastAPI) -> dict[str, Any]:
+    found = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=_TAGS
+    )
+    _, definitions = models_json_schema(
+        [(GenerationRequest, "validation"), (ErrorShape, "serialization")], ref_template="#/components/schemas/{model}"
+    )
+    schemas = found["components"]["schemas"]
+    schemas.update(definitions["$defs"])
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for path in found["paths"].values():
+        for operation in path.values():
+            _describe_errors(operation)
+    return found
+
+
+def _describe_errors(operation: dict[str, Any]) -> None:
+    answers = operation["responses"]
+    # The framework's own refusal of a parameter is answered as 400, in our shape.
+    if answers.pop("422", None) is not None:
+        answers["400"] = {}
+    if operation.get("security"):
+        answers["401"] = {}
+    for status, answer in answers.items():
+        meaning = _MEANINGS.get(int(status))
+        if meaning is None or answer.get("content"):
+            continue
+        content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/ErrorShape"}}
+        example = _EXAMPLES.get(int(status))
+        if example is not None:
+            content["example"] = {"error": example.model_dump(mode="json")}
+        answer.update(description=meaning, content={"application/json": content})

@@ -1,0 +1,94 @@
+"""What an API process is made of, put together once and shared by the routes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from producer_api.auth import Keyring
+from producer_api.metrics import Metrics
+from producer_api.outlet import Outlet
+from producer_api.tracker import Tracker
+from schemas.settings import Settings
+from schemas.signing import Signer, read_signing_key
+from schemas.topics import Topics
+from transport.objects import ObjectStore
+
+__all__ = ["Services", "ServicesDep", "StartupError"]
+
+
+class StartupError(Exception):
+    """The API can't be started with these settings; the message says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts. Building them touches no network."""
+
+    settings: Settings
+    topics: Topics
+    metrics: Metrics
+    signer: Signer
+    keyring: Keyring
+    tracker: Tracker
+    outlet: Outlet
+    objects: ObjectStore
+
+    @classmethod
+    def build(cls, settings: Settings) -> Services:
+        """Raises ``StartupError`` and ``ConfigError``."""
+        metrics = Metrics()
+        signer = _signer(settings)
+        return cls(
+            settings=settings,
+            topics=Topics(settings.kafka.prefix),
+            metrics=metrics,
+            signer=signer,
+            keyring=Keyring(settings.tenants, signer, metrics),
+            tracker=Tracker(settings.kafka, settings.api.state_file, metrics),
+            outlet=Outlet(settings.kafka, metrics),
+            objects=ObjectStore(settings.store),
+        )
+
+    async def start(self) -> None:
+        """Begin to follow the tenants file and the topics. Doesn't wait for Kafka: readiness says when it is there."""
+        self.keyring.start()
+        self.tracker.start()
+        self.outlet.start()
+
+    async def stop(self) -> None:
+        """Close everything."""
+        await self.keyring.stop()
+        await self.tracker.stop()
+        await self.outlet.stop()
+        await self.objects.close()
+
+    def reasons(self) -> list[str]:
+        """Why the API is not ready; empty when it is."""
+        return [
+            problem
+            for problem in (self.outlet.problem, self.tracker.problem, self.keyring.problem)
+            if problem is not None
+        ]
+
+
+def _signer(settings: Settings) -> Signer:
+    api = settings.api
+    if api.signing_key is None:
+        raise StartupError("the HTTP API needs a key to sign with: set EASEL_API_SIGNING_KEY_FILE to its path")
+    try:
+        algorithm, key = read_signing_key(api.signing_key.get_secret_value())
+    except ValueError as error:
+        raise StartupError(f"EASEL_API_SIGNING_KEY can't be used: {error}") from None
+    return Signer(kid=api.signing_kid, algorithm=algorithm, key=key, issuer=api.issuer, audience=settings.installation)
+
+
+def services_of(request: Request) -> Services:
+    """The services of the app that serves ``request``."""
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(services_of)]

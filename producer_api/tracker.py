@@ -1,0 +1,173 @@
+"""Follows what becomes of every request, remembers it for a day, and wakes those who wait for a decision."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from producer_api.metrics import Metrics
+from producer_api.task_file import Row, TaskFile, TaskFileError, Timed
+from producer_api.wire import Decision, read_event
+from schemas.connection import KafkaSettings
+from schemas.events import Accepted, Duplicate, Rejected
+from schemas.topics import Topics
+from transport.errors import OffsetsUnknown, TransportError
+from transport.records import Record
+from transport.tail import Tail
+from transport.topics import cluster_id
+
+__all__ = ["Tracker"]
+
+log = logging.getLogger(__name__)
+
+KEPT = timedelta(hours=24)
+_PURGE_S = 600.0
+_RETRY_S = 1.0
+_MOST_UNDECIDED = 10_000
+
+_T = TypeVar("_T")
+_Key = tuple[str, str]
+
+
+class Tracker:
+    """One reader of results and progress, one thread that owns the file. It comes back by itself when Kafka does."""
+
+    def __init__(self, kafka: KafkaSettings, path: Path, metrics: Metrics) -> None:
+        self._kafka = kafka
+        self._path = path
+        self._metrics = metrics
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="easel-tasks")
+        self._file: TaskFile | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waiting: dict[_Key, list[asyncio.Future[Decision]]] = {}
+        self._undecided: dict[_Key, None] = {}
+        self.problem: str | None = "the results have not been read yet"
+        """Why answers about tasks may be behind; None when they are not."""
+
+    def start(self) -> None:
+        """Begin to follow, in the background."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Stop, and close the file."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._in_thread(self._close)
+        self._thread.shutdown()
+
+    @contextmanager
+    def expect(self, tenant: str, id_: str) -> Iterator[asyncio.Future[Decision]]:
+        """A future for the next decision about a request. Enter before publishing it."""
+        key = (tenant, id_)
+        decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, []).append(decision)
+        try:
+            yield decision
+        finally:
+            waiting = self._waiting[key]
+            waiting.remove(decision)
+            if not waiting:
+                del self._waiting[key]
+            decision.cancel()
+
+    def submitted(self, tenant: str, id_: str) -> None:
+        """A request was published and its decision has not come: until then, this process alone knows of it."""
+        self._undecided[(tenant, id_)] = None
+        if len(self._undecided) > _MOST_UNDECIDED:
+            del self._undecided[next(iter(self._undecided))]
+
+    def is_undecided(self, tenant: str, id_: str) -> bool:
+        """Whether this process published the request and has seen no decision about it."""
+        return (tenant, id_) in self._undecided
+
+    async def row(self, tenant: str, id_: str) -> Row | None:
+        """What is known about a tenant's request; None when that is nothing, or it is more than a day old."""
+        file = self._file
+        if file is None:
+            return None
+        found = await self._in_thread(lambda: file.row(tenant, id_))
+        return None if found is None or found.updated_ms < _kept_since_ms() else found
+
+    async def _follow(self) -> None:
+        anew = False
+        while True:
+            try:
+                await self._follow_once(anew=anew)
+            except OffsetsUnknown as error:
+                log.warning("the topics were made anew, so is %s: %s", self._path, error)
+                anew = True
+                continue
+            except (TransportError, TaskFileError) as error:
+                log.warning("following the results was interrupted: %s", error)
+                self.problem = f"the results can't be followed: {error}"
+            except Exception as error:
+                log.exception("following the results failed")
+                self.problem = f"the results can't be followed: {type(error).__name__}"
+            anew = False
+            self._metrics.caught_up.set(0)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _follow_once(self, *, anew: bool) -> None:
+        topics = Topics(self._kafka.prefix)
+        # Offsets mean something on the cluster that gave them alone.
+        identity = f"{await cluster_id(self._kafka)}/{self._kafka.prefix}"
+        await self._in_thread(self._close)
+        file = await self._in_thread(lambda: self._open(identity, anew=anew))
+        positions = await self._in_thread(file.positions)
+        async with AsyncExitStack() as resources:
+            followed = [topics.results, topics.progress]
+            tail = await resources.enter_async_context(Tail(self._kafka, followed, start=positions or KEPT))
+            watch = asyncio.create_task(self._say_when_caught_up(tail))
+            resources.callback(watch.cancel)
+            purged_at = time.monotonic()
+            async for batch in tail:
+                await self._take_in(file, batch, tail)
+                if time.monotonic() - purged_at > _PURGE_S:
+                    purged_at = time.monotonic()
+                    await self._in_thread(lambda: file.purge(_kept_since_ms()))
+
+    async def _say_when_caught_up(self, tail: Tail) -> None:
+        await tail.caught_up.wait()
+        self.problem = None
+        self._metrics.caught_up.set(1)
+
+    async def _take_in(self, file: TaskFile, batch: list[Record], tail: Tail) -> None:
+        read = [(record, read_event(record)) for record in batch]
+        events = [Timed(received.event, record.timestamp_ms) for record, received in read if received is not None]
+        positions = tail.positions()
+        await self._in_thread(lambda: file.apply(events, positions))
+        self._metrics.events.inc(len(events))
+        # Only now: who is told of a decision finds it in the file.
+        for event, _ in events:
+            if isinstance(event, Accepted | Duplicate | Rejected):
+                self._tell((event.tenant, event.request_id), event)
+
+    def _tell(self, key: _Key, decision: Decision) -> None:
+        self._undecided.pop(key, None)
+        for waiting in self._waiting.get(key, []):
+            if not waiting.done():
+                waiting.set_result(decision)
+
+    def _open(self, identity: str, *, anew: bool) -> TaskFile:
+        self._file = TaskFile(self._path, identity, not_before_ms=_kept_since_ms(), anew=anew)
+        return self._file
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _kept_since_ms() -> int:
+    return int((time.time() - KEPT.total_seconds()) * 1000)
