@@ -54,7 +54,7 @@ class ModelLimits(_Entry):
 
 
 class Style(_Entry):
-    """Words that a style adds to a prompt."""
+    """Words that a style adds to a prompt, after a comma."""
 
     prompt_suffix: str = ""
     negative_suffix: str = ""
@@ -148,8 +148,8 @@ class ModelCard(_Entry):
         if style is None:
             known = ", ".join(sorted(self.styles)) or "none"
             raise _refused("style", f"the model {request.model!r} has no style {request.style!r}; it has: {known}")
-        negative = (request.negative_prompt or "") + style.negative_suffix
-        return request.prompt + style.prompt_suffix, negative or None
+        negative = _joined(request.negative_prompt or "", style.negative_suffix)
+        return _joined(request.prompt, style.prompt_suffix), negative or None
 
 
 class Catalog(_Entry):
@@ -198,6 +198,10 @@ def _size_problem(limits: ModelLimits, width: int, height: int) -> tuple[str, st
     if limits.pixels is not None and width * height > limits.pixels:
         return "width", f"{width}x{height} is more than {limits.pixels} pixels"
     return None
+
+
+def _joined(text: str, words: str) -> str:
+    return ", ".join(part for part in (text, words.strip(" ,")) if part)
 
 
 def _drawn_seed(request_id: str) -> int:
