@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
@@ -9,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ops.tiny_model.draw import draw_many
+from ops.tiny_model.lanes import Lanes
 from ops.tiny_model.optim import Optimiser, learning_rate
 from ops.tiny_model.runs import Run
 from ops.tiny_model.scenes import random_scene
@@ -44,7 +47,7 @@ def _edges(picture: Tensor) -> tuple[Tensor, Tensor]:
     return picture.diff(dim=-1), picture.diff(dim=-2)
 
 
-def _loss(got: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+def _distance(got: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
     # Objects cover a tenth of a picture; unweighted, their edges are worth less than the background's gradient.
     near = functional.max_pool2d(mask[:, None], 5, stride=1, padding=2)
     weight = 1.0 + _OBJECT_WEIGHT * near
@@ -62,27 +65,33 @@ def _moments(latents: Tensor) -> Tensor:
     return flat.mean(1).square().mean() + (flat.std(1) - 1.0).square().mean()
 
 
-def train(run: Run, steps: int, seed: int, batch: int = 16) -> AutoencoderTiny:
+def _loss(model: AutoencoderTiny, wanted: Tensor, masks: Tensor, noise: Tensor, rows: slice) -> Tensor:
+    latents = model.encode(wanted[rows]).latents.float()
+    got = model.decode(latents + _LATENT_NOISE * noise[rows]).sample.float()
+    return _distance(got, wanted[rows], masks[rows]) + 0.1 * _moments(latents)
+
+
+def train(run: Run, lanes: Lanes, steps: int, seed: int, batch: int = 16) -> AutoencoderTiny:
     """Train for `steps`, going on from the run's checkpoint, and return the averaged weights with their scaling factor.
 
     The latent's deviation ends in `scaling_factor`; its mean is near zero by the loss.
     """
     torch.manual_seed(seed)
-    model = build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = Optimiser(model, plain=[model.encoder.layers[0].weight, model.decoder.layers[-1].weight], decay=0.998)
+    model = build().to(memory_format=torch.channels_last)
+    plain = [model.encoder.layers[0].weight, model.decoder.layers[-1].weight]
+    optimiser = Optimiser(model, lanes, plain=plain, decay=0.998)
     for step in run.steps(steps, model, optimiser):
         rng = np.random.default_rng((seed, step))
         pictures, masks = draw_many([random_scene(rng) for _ in range(batch)], rng)
         wanted = to_tensor(pictures).to(memory_format=torch.channels_last)
-        noise = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            latents = model.encode(wanted).latents.float()
-            noisy = latents + _LATENT_NOISE * torch.randn(latents.shape, generator=noise)
-            got = model.decode(noisy).sample.float()
-        loss = _loss(got, wanted, torch.from_numpy(masks)) + 0.1 * _moments(latents)
-        loss.backward()
+        noise = torch.randn(
+            (batch, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE),
+            generator=torch.Generator().manual_seed(seed * 1_000_003 + step),
+        )
+        loss = partial(_loss, model, wanted, torch.from_numpy(masks), noise)
+        mean = lanes.backward(model, loss, batch)
         optimiser.step(learning_rate(step, steps, _PEAK_RATE))
-        run.log(step, loss.item())
+        run.log(step, mean)
     model.load_state_dict(optimiser.average)
     model.eval().requires_grad_(False)
     rng = np.random.default_rng((seed, steps + 1))

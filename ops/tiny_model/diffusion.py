@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.nn import functional
 from ops.tiny_model.autoencoder import LATENT_CHANNELS, LATENT_SIZE, encode
 from ops.tiny_model.captions import caption
 from ops.tiny_model.draw import draw_many
+from ops.tiny_model.lanes import Lanes
 from ops.tiny_model.optim import Optimiser, learning_rate
 from ops.tiny_model.runs import Run
 from ops.tiny_model.scenes import CODE_SIZE, IMAGE_SIZE, Scene, random_scene, scene_code
@@ -90,9 +92,46 @@ def _conditions(scenes: list[Scene], rng: np.random.Generator) -> Tensor:
     return CODE_SCALE * torch.from_numpy(codes)
 
 
+@dataclass(frozen=True)
+class _Batch:
+    noisy: Tensor
+    sigma: Tensor
+    conditions: Tensor
+    wanted: Tensor
+    weight: Tensor
+
+
+def _draw(data: Latents, batch: int, seed: int, step: int) -> _Batch:
+    rng = np.random.default_rng((seed, 9, step))
+    noise_rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    rows = rng.integers(len(data.scenes), size=batch)
+    clean = data.latents[rows].float()
+    noise = torch.randn(clean.shape, generator=noise_rng)
+    sigma = torch.sigmoid(0.3 + 1.1 * torch.randn(batch, generator=noise_rng))
+    s = sigma[:, None, None, None]
+    weight = 1.0 + _OBJECT_WEIGHT * data.cells[rows][:, None].float()
+    return _Batch(
+        noisy=(1.0 - s) * clean + s * noise,
+        sigma=sigma,
+        conditions=_conditions([data.scenes[i] for i in rows], rng),
+        wanted=noise - clean,
+        weight=weight / weight.mean(),
+    )
+
+
+def _loss(model: UNet2DConditionModel, batch: _Batch, rows: slice) -> Tensor:
+    noisy = batch.noisy[rows]
+    size = torch.tensor([[IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE]], dtype=torch.float32)
+    conditions = {"text_embeds": batch.conditions[rows], "time_ids": size.expand(len(noisy), -1)}
+    got = model(noisy, _TRAIN_TIMESTEPS * batch.sigma[rows], None, added_cond_kwargs=conditions).sample
+    loss: Tensor = (batch.weight[rows] * (got.float() - batch.wanted[rows]).square()).mean()
+    return loss
+
+
 def train(
     run: Run,
     data: Latents,
+    lanes: Lanes,
     steps: int,
     seed: int,
     batch: int = 64,
@@ -105,29 +144,13 @@ def train(
     contents are settled. `on_step(step, optimiser)` is called after each update.
     """
     torch.manual_seed(seed)
-    model = build().to(memory_format=torch.channels_last)
-    optimiser = Optimiser(model, plain=[model.conv_in.weight, model.conv_out.weight], decay=0.999)
-    time_ids = torch.tensor([[IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE]], dtype=torch.float32)
+    model = build()
+    optimiser = Optimiser(model, lanes, plain=[model.conv_in.weight, model.conv_out.weight], decay=0.999)
     for step in run.steps(steps, model, optimiser):
-        rng = np.random.default_rng((seed, 9, step))
-        noise_rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        rows = rng.integers(len(data.scenes), size=batch)
-        clean = data.latents[rows].float()
-        noise = torch.randn(clean.shape, generator=noise_rng)
-        sigma = torch.sigmoid(0.3 + 1.1 * torch.randn(batch, generator=noise_rng))
-        s = sigma[:, None, None, None]
-        noisy = ((1.0 - s) * clean + s * noise).contiguous(memory_format=torch.channels_last)
-        conditions = {
-            "text_embeds": _conditions([data.scenes[i] for i in rows], rng),
-            "time_ids": time_ids.expand(batch, -1),
-        }
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            got = model(noisy, sigma * _TRAIN_TIMESTEPS, None, added_cond_kwargs=conditions).sample
-        weight = 1.0 + _OBJECT_WEIGHT * data.cells[rows][:, None].float()
-        loss = (weight * (got.float() - (noise - clean)).square()).mean() / weight.mean()
-        loss.backward()
+        loss = partial(_loss, model, _draw(data, batch, seed, step))
+        mean = lanes.backward(model, loss, batch)
         optimiser.step(learning_rate(step, steps, _PEAK_RATE))
-        run.log(step, loss.item())
+        run.log(step, mean)
         if on_step is not None:
             on_step(step, optimiser)
     model.load_state_dict(optimiser.average)

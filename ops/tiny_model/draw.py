@@ -23,13 +23,14 @@ _SHADOW_DEPTH = 0.32
 
 
 def _circle(x: _Array, y: _Array) -> _Array:
-    return np.hypot(x, y) - 1.0
+    distance: _Array = np.hypot(x, y) - 1.0
+    return distance
 
 
 def _box(x: _Array, y: _Array, half_width: float, half_height: float) -> _Array:
     dx, dy = np.abs(x) - half_width, np.abs(y) - half_height
-    outside: _Array = np.hypot(np.maximum(dx, 0.0), np.maximum(dy, 0.0))
-    return outside + np.minimum(np.maximum(dx, dy), 0.0)
+    distance: _Array = np.hypot(np.maximum(dx, 0.0), np.maximum(dy, 0.0)) + np.minimum(np.maximum(dx, dy), 0.0)
+    return distance
 
 
 def _square(x: _Array, y: _Array) -> _Array:
@@ -37,7 +38,8 @@ def _square(x: _Array, y: _Array) -> _Array:
 
 
 def _cross(x: _Array, y: _Array) -> _Array:
-    return np.minimum(_box(x, y, 1.02, 0.32), _box(x, y, 0.32, 1.02)) - 0.05
+    distance: _Array = np.minimum(_box(x, y, 1.02, 0.32), _box(x, y, 0.32, 1.02))
+    return distance - 0.05
 
 
 def _triangle(x: _Array, y: _Array) -> _Array:
@@ -48,7 +50,8 @@ def _triangle(x: _Array, y: _Array) -> _Array:
     fold = x + root3 * y > 0.0
     x, y = np.where(fold, (x - root3 * y) / 2.0, x), np.where(fold, (-root3 * x - y) / 2.0, y)
     x = x - np.clip(x, -2.0 * half, 0.0)
-    return -np.hypot(x, y) * np.sign(y) - 0.05
+    distance: _Array = -np.hypot(x, y) * np.sign(y)
+    return distance - 0.05
 
 
 def _star(x: _Array, y: _Array) -> _Array:
@@ -61,7 +64,8 @@ def _star(x: _Array, y: _Array) -> _Array:
     x, y = np.abs(x), y - radius
     bx, by = inner * -ky, inner * kx - 1.0
     h = np.clip((x * bx + y * by) / (bx * bx + by * by), 0.0, radius)
-    return np.hypot(x - bx * h, y - by * h) * np.sign(y * bx - x * by) - 0.05
+    distance: _Array = np.hypot(x - bx * h, y - by * h) * np.sign(y * bx - x * by)
+    return distance - 0.05
 
 
 def _heart(x: _Array, y: _Array) -> _Array:
@@ -91,14 +95,16 @@ def _distance(shape: str, centre: tuple[float, float], radius: float) -> _Array:
 
 def coverage(shape: str, centre: tuple[float, float], radius: float) -> _Array:
     """How much of each pixel the shape covers, 0 to 1: float of shape (IMAGE_SIZE, IMAGE_SIZE)."""
-    return np.clip(0.5 - _distance(shape, centre, radius), 0.0, 1.0)
+    covered: _Array = np.clip(0.5 - _distance(shape, centre, radius), 0.0, 1.0)
+    return covered
 
 
 def _shading(distance: _Array, centre: tuple[float, float], radius: float) -> _Array:
     """Brightness of a lit, slightly rounded surface: light from the upper left, darker towards the rim."""
     slope = (_XS - centre[0] + _YS - centre[1]) / radius
     depth = np.clip(-distance / (0.35 * radius), 0.0, 1.0)
-    return 1.0 - 0.09 * slope - 0.12 * (1.0 - depth) ** 2
+    brightness: _Array = 1.0 - 0.09 * slope - 0.12 * (1.0 - depth) ** 2
+    return brightness
 
 
 def draw(scene: Scene, rng: np.random.Generator) -> tuple[_Array, _Array]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ops.tiny_model.lanes import Lanes
 
 __all__ = ["Muon", "Optimiser", "learning_rate"]
 
@@ -19,7 +22,7 @@ def _orthogonalise(matrix: Tensor) -> Tensor:
     Coefficients from Jordan et al., "Muon: an optimizer for hidden layers" (2024).
     """
     a, b, c = _NEWTON_SCHULZ
-    x = matrix.bfloat16()
+    x: Tensor = matrix.bfloat16()
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T
@@ -37,30 +40,36 @@ class Muon(torch.optim.Optimizer):
     AdamW's have (0.2 times the root of the longer side, Liu et al., arXiv:2502.16982), so both share one learning rate.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.0):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(self, params: Iterable[nn.Parameter], lanes: Lanes, *, momentum: float = 0.95, weight_decay: float):
+        super().__init__(params, {"lr": 0.0, "momentum": momentum, "weight_decay": weight_decay})
+        self._lanes = lanes
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
         """Apply one update to every parameter that has a gradient."""
         for group in self.param_groups:
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(p)
-                momentum = state["momentum"].lerp_(p.grad, 1.0 - group["momentum"])
-                update = p.grad.lerp(momentum, group["momentum"]).reshape(p.shape[0], -1)
-                scale = 0.2 * math.sqrt(max(update.shape))
-                p.mul_(1.0 - group["lr"] * group["weight_decay"])
-                p.add_(_orthogonalise(update).reshape(p.shape), alpha=-group["lr"] * scale)
+                if p.grad is not None and "momentum" not in self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            self._lanes.map(lambda p, group=group: self._update(p, group), group["params"])  # type: ignore[misc]
+
+    @torch.no_grad()
+    def _update(self, p: nn.Parameter, group: dict[str, Any]) -> None:
+        if p.grad is None:
+            return
+        momentum = self.state[p]["momentum"].lerp_(p.grad, 1.0 - group["momentum"])
+        update = p.grad.lerp(momentum, group["momentum"]).reshape(p.shape[0], -1)
+        scale = 0.2 * math.sqrt(max(update.shape))
+        p.mul_(1.0 - group["lr"] * group["weight_decay"])
+        p.add_(_orthogonalise(update).reshape(p.shape), alpha=-group["lr"] * scale)
 
 
 class Optimiser:
     """Muon and AdamW over one model with a moving average of its weights, as one thing to step and store."""
 
-    def __init__(self, model: nn.Module, *, plain: Iterable[nn.Parameter] = (), decay: float = 0.999) -> None:
+    def __init__(
+        self, model: nn.Module, lanes: Lanes, *, plain: Iterable[nn.Parameter] = (), decay: float = 0.999
+    ) -> None:
         """`plain` names matrices that AdamW should take too: embeddings, first and last layers."""
         self._model = model
         self._decay = decay
@@ -70,7 +79,7 @@ class Optimiser:
         matrices = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in others]
         rest = [p for p in model.parameters() if p.ndim < 2 or id(p) in others]
         self._parts: list[torch.optim.Optimizer] = [
-            Muon(matrices, lr=0.0, weight_decay=0.01),
+            Muon(matrices, lanes, weight_decay=0.01),
             torch.optim.AdamW(rest, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0),
         ]
 

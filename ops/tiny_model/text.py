@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ops.tiny_model.captions import caption
+from ops.tiny_model.lanes import Lanes
 from ops.tiny_model.optim import Optimiser, learning_rate
 from ops.tiny_model.runs import Run
 from ops.tiny_model.scenes import CODE_SIZE, random_scene, scene_code
@@ -75,23 +77,29 @@ def embed(model: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, texts: S
     return pooled.float()
 
 
-def train(run: Run, tokenizer: CLIPTokenizer, steps: int, seed: int, batch: int = 96) -> CLIPTextModelWithProjection:
+def _loss(
+    model: CLIPTextModelWithProjection, tokenizer: CLIPTokenizer, texts: Sequence[str], wanted: Tensor, rows: slice
+) -> Tensor:
+    return functional.mse_loss(embed(model, tokenizer, texts[rows]), wanted[rows])
+
+
+def train(
+    run: Run, lanes: Lanes, tokenizer: CLIPTokenizer, steps: int, seed: int, batch: int = 96
+) -> CLIPTextModelWithProjection:
     """Train for `steps` by regression on scene codes, going on from the run's checkpoint; returns averaged weights."""
     torch.manual_seed(seed)
     model = build(tokenizer)
     embeddings = model.text_model.embeddings
     plain = [embeddings.token_embedding.weight, embeddings.position_embedding.weight]
-    optimiser = Optimiser(model, plain=plain, decay=0.995)
+    optimiser = Optimiser(model, lanes, plain=plain, decay=0.995)
     for step in run.steps(steps, model, optimiser):
         rng = np.random.default_rng((seed, 5, step))
         pairs = [caption(random_scene(rng), rng) for _ in range(batch - 1)]
         texts = [text for text, _ in pairs] + [""]
         codes = np.stack([scene_code(said) for _, said in pairs] + [np.zeros(CODE_SIZE, np.float32)])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            pooled = embed(model, tokenizer, texts)
-        loss = functional.mse_loss(pooled, CODE_SCALE * torch.from_numpy(codes))
-        loss.backward()
+        loss = partial(_loss, model, tokenizer, texts, CODE_SCALE * torch.from_numpy(codes))
+        mean = lanes.backward(model, loss, batch)
         optimiser.step(learning_rate(step, steps, _PEAK_RATE, tail=0.5))
-        run.log(step, loss.item())
+        run.log(step, mean)
     model.load_state_dict(optimiser.average)
-    return model.eval().requires_grad_(False)  # type: ignore[no-any-return]
+    return model.eval().requires_grad_(False)

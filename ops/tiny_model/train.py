@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from ops.tiny_model import autoencoder, diffusion, pipeline, sheets, text
 from ops.tiny_model.draw import draw_many
+from ops.tiny_model.lanes import Lanes
 from ops.tiny_model.optim import Optimiser
 from ops.tiny_model.reading import read
 from ops.tiny_model.runs import Run
@@ -45,7 +47,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--scenes", type=int, default=30_000, help="drawn scenes that the denoiser learns from")
     parser.add_argument("--batch", type=int, default=64, help="batch of the denoiser")
     parser.add_argument("--check-every", type=int, default=1_000, help="steps between scores and sample sheets")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="threads (default: one per core)")
     parser.add_argument("--score", type=int, default=300, help="prompts of the last score")
     return parser.parse_args(argv)
 
@@ -116,20 +118,19 @@ def train_main(argv: Sequence[str] | None = None) -> int:
     options = _arguments(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
+    lanes = Lanes(options.lanes)
     options.work.mkdir(parents=True, exist_ok=True)
     runs = [Run(options.work, name) for name in ("autoencoder", "text", "denoiser")]
 
-    vae = autoencoder.train(runs[0], options.autoencoder_steps, options.seed)
+    vae = autoencoder.train(runs[0], lanes, options.autoencoder_steps, options.seed)
     _check_reconstructions(vae, options.seed)
     tokenizer = text.build_tokenizer(options.work / "tokenizer", options.seed)
-    text_encoder = text.train(runs[1], tokenizer, options.text_steps, options.seed)
+    text_encoder = text.train(runs[1], lanes, tokenizer, options.text_steps, options.seed)
     latents = diffusion.prepare(
         options.work / "latents.pt", vae, options.scenes, options.seed, _progress("scenes drawn and encoded")
     )
     checks = _Checks(options, vae, tokenizer, text_encoder, runs)
-    unet = diffusion.train(runs[2], latents, options.steps, options.seed, options.batch, checks)
+    unet = diffusion.train(runs[2], latents, lanes, options.steps, options.seed, options.batch, checks)
 
     drawer = pipeline.assemble(vae, tokenizer, text_encoder, unet)
     pipeline.save(drawer, options.out)
