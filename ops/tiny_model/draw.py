@@ -74,7 +74,8 @@ def _heart(x: _Array, y: _Array) -> _Array:
     round_part = np.hypot(x - 0.25, y - 0.75) - np.sqrt(2.0) / 4.0
     m = 0.5 * np.maximum(x + y, 0.0)
     point = np.sqrt(np.minimum(x * x + (y - 1.0) ** 2, (x - m) ** 2 + (y - m) ** 2)) * np.sign(x - y)
-    return np.where(x + y > 1.0, round_part, point) * scale
+    distance: _Array = np.where(x + y > 1.0, round_part, point)
+    return distance * scale
 
 
 _DISTANCES: dict[str, Callable[[_Array, _Array], _Array]] = {
