@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ops.local.cache import Report, cache_dir, provide, silent
 from ops.local.errors import LocalStackError
+
+if TYPE_CHECKING:
+    from jgo.maven import Artifact
 
 KAFKA_VERSION = "4.4.0"
 
 _CACHE_NAME = f"kafka-{KAFKA_VERSION}"
 _PARALLEL_DOWNLOADS = 8
 _DOWNLOAD_LIMIT_S = 60
+_ATTEMPTS = 3
+
+_log = logging.getLogger(__name__)
 
 
 def cached_jars() -> Path | None:
@@ -55,7 +64,7 @@ def _fetch(staging: Path, report: Report) -> None:
     def fetch(coordinate: str) -> None:
         group, artifact, version = coordinate.split(":")
         try:
-            jar = maven.project(group, artifact).at_version(version).artifact().resolve()
+            jar = _download(maven.project(group, artifact).at_version(version).artifact())
         except Exception as error:
             raise LocalStackError(f"cannot fetch {coordinate} from Maven Central: {error}; try again") from error
         if hashlib.sha256(jar.read_bytes()).hexdigest() != pinned[coordinate]:
@@ -66,6 +75,19 @@ def _fetch(staging: Path, report: Report) -> None:
         for _ in pool.map(fetch, pinned):
             pass
     shutil.rmtree(downloads)
+
+
+def _download(artifact: Artifact) -> Path:
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return artifact.resolve()
+        except Exception as error:  # it raises what its HTTP client raises, and assertions
+            _log.debug("attempt %d at %s: %s", attempt, artifact, error)
+            # What lies there is half a jar, and would be taken for a whole one.
+            if artifact.cached_path is not None:
+                artifact.cached_path.unlink(missing_ok=True)
+            time.sleep(attempt)
+    return artifact.resolve()
 
 
 def _main() -> int:
