@@ -1,0 +1,115 @@
+"""What a worker has taken on: jobs that wait or run here, those that just ended, and how far each partition is done.
+
+One event loop uses it, and no method waits: what is true when a method begins is true when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from consumer.generation.batching import Batcher, BatchKey, Piece
+from consumer.generation.jobs import Job, JobKey
+from consumer.generation.offsets import Offsets, Token
+from schemas.events import JobAssigned
+from transport.records import TopicPartition
+
+__all__ = ["Backlog"]
+
+# A rebalance delivers again what was not committed in time: a few seconds of work at most.
+_REMEMBERED = 10_000
+
+
+class Backlog:
+    """Jobs and offsets together: a record is done when its job has ended, wherever else the job was delivered."""
+
+    def __init__(self, budget: Callable[[BatchKey], int]) -> None:
+        self.offsets: Offsets[TopicPartition] = Offsets()
+        self.batcher: Batcher[Job] = Batcher(budget)
+        self.changed = asyncio.Event()
+        """Set when there may be a batch to take."""
+        self.completed = asyncio.Event()
+        """Set when there may be an offset to commit."""
+        self._jobs: dict[JobKey, Job] = {}
+        self._ended: OrderedDict[JobKey, None] = OrderedDict()
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Those that wait, run or are being stored."""
+        return list(self._jobs.values())
+
+    def admit(self, assigned: JobAssigned, traceparent: str | None, delivery: Token[TopicPartition]) -> Job | None:
+        """A job as it arrives; None for one that runs, waits or just ended here, which this delivery then joins."""
+        key = assigned.tenant, assigned.request_id, assigned.attempt
+        if key in self._ended:
+            self.done(delivery)
+            return None
+        known = self._jobs.get(key)
+        if known is not None:
+            known.deliveries.append(delivery)
+            return None
+        job = Job(assigned, traceparent, [delivery], alone=assigned.alone)
+        self._jobs[key] = job
+        return job
+
+    def enqueue(self, job: Job) -> None:
+        """This job may run now, unless its partition was revoked in the meantime."""
+        if self.wanted(job):
+            self.batcher.add(job, job.batch_key, range(job.parameters.images), alone=job.alone)
+            self.changed.set()
+
+    def put_back(self, job: Job, indices: Iterable[int]) -> None:
+        """These pictures have to be made again, before anything else."""
+        if self.wanted(job):
+            self.batcher.put_back(job, job.batch_key, indices, alone=job.alone)
+            self.changed.set()
+        else:
+            self._forget(job)
+
+    def take(self) -> tuple[BatchKey, list[Piece[Job]]] | None:
+        """The next batch of pictures that are still wanted; None when nothing waits."""
+        while (taken := self.batcher.next()) is not None:
+            key, pieces = taken
+            wanted = [piece for piece in pieces if self.wanted(piece.owner)]
+            for job in {piece.owner for piece in pieces} - {piece.owner for piece in wanted}:
+                self._forget(job)
+            if wanted:
+                return key, wanted
+        self.changed.clear()
+        return None
+
+    def wanted(self, job: Job) -> bool:
+        """Whether it is ours to run: it has begun, or one of the partitions that brought it is still owned."""
+        if job.closing or job.dropped:
+            return False
+        return job.announced or any(self.offsets.live(delivery) for delivery in job.deliveries)
+
+    def end(self, job: Job) -> None:
+        """It needs nothing more: its outcome is acked, or none is wanted."""
+        self.batcher.remove(job)
+        if self._jobs.get(job.key) is job:
+            del self._jobs[job.key]
+        self._ended[job.key] = None
+        if len(self._ended) > _REMEMBERED:
+            self._ended.popitem(last=False)
+        for delivery in job.deliveries:
+            self.done(delivery)
+
+    def done(self, delivery: Token[TopicPartition]) -> None:
+        """Nothing is left to do for this record."""
+        self.offsets.complete(delivery)
+        self.completed.set()
+
+    def revoke(self, partitions: Iterable[TopicPartition]) -> None:
+        """Forget the jobs of these partitions that have not begun: whoever owns them next starts them."""
+        self.offsets.revoke(partitions)
+        for job in self.jobs:
+            if not self.wanted(job):
+                self._forget(job)
+
+    def _forget(self, job: Job) -> None:
+        """Whoever is given its record next may start it. One whose outcome is on its way stays until it is acked."""
+        self.batcher.remove(job)
+        if not job.closing and self._jobs.get(job.key) is job:
+            del self._jobs[job.key]

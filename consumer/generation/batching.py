@@ -1,0 +1,122 @@
+"""Which pictures run together. Pure: jobs go in, batches come out, nothing waits.
+
+Pictures share a batch when everything but prompt and seed is equal. The oldest job leads: its kind of batch goes next,
+filled with the next oldest of the same kind up to the model's budget. There is no waiting for company: under light load
+a batch of one leaves at once, and under load the company is there by itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from schemas.requests import Parameters
+
+__all__ = ["BatchKey", "Batcher", "Piece", "batch_key"]
+
+Owner = TypeVar("Owner", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """What pictures of a batch have in common. With and without a negative prompt, pipelines run differently."""
+
+    model: str
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    negative: bool
+    adapters: tuple[tuple[str, float], ...]
+    kind: str
+
+
+def batch_key(parameters: Parameters) -> BatchKey:
+    """The key of a job's pictures."""
+    return BatchKey(
+        model=parameters.model,
+        width=parameters.width,
+        height=parameters.height,
+        steps=parameters.steps,
+        guidance=parameters.guidance,
+        negative=bool(parameters.negative_prompt),
+        adapters=tuple((adapter.name, adapter.scale) for adapter in parameters.adapters),
+        kind="text_to_image",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Piece(Generic[Owner]):
+    """One picture of a job: its index there."""
+
+    owner: Owner
+    index: int
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[Owner]):
+    owner: Owner
+    key: BatchKey
+    indices: deque[int]
+    alone: bool
+
+
+class Batcher(Generic[Owner]):
+    """Pictures that wait. ``budget(key)`` is the most of a kind that may run together, at least 1."""
+
+    def __init__(self, budget: Callable[[BatchKey], int]) -> None:
+        self._budget = budget
+        self._lowered: dict[BatchKey, int] = {}
+        self._waiting: deque[_Waiting[Owner]] = deque()
+
+    def __len__(self) -> int:
+        """Jobs that have pictures waiting."""
+        return len(self._waiting)
+
+    def add(self, owner: Owner, key: BatchKey, indices: Iterable[int], *, alone: bool = False) -> None:
+        """Pictures of a job, behind all that wait. ``alone``: they run with no other job's."""
+        self._append(self._waiting.append, owner, key, indices, alone)
+
+    def put_back(self, owner: Owner, key: BatchKey, indices: Iterable[int], *, alone: bool) -> None:
+        """Pictures that were in a batch and were not made, before all that wait."""
+        self._append(self._waiting.appendleft, owner, key, indices, alone)
+
+    def remove(self, owner: Owner) -> None:
+        """Forget what waits of this job."""
+        self._waiting = deque(entry for entry in self._waiting if entry.owner != owner)
+
+    def lower(self, key: BatchKey, budget: int) -> None:
+        """From now on at most ``budget`` pictures of this kind: more of them did not fit in memory."""
+        self._lowered[key] = max(1, budget)
+
+    def next(self) -> tuple[BatchKey, list[Piece[Owner]]] | None:
+        """The next batch, taken out; None when nothing waits. What doesn't fit of a job stays where it was."""
+        if not self._waiting:
+            return None
+        lead = self._waiting[0]
+        key = lead.key
+        room = max(1, min(self._budget(key), self._lowered.get(key, self._budget(key))))
+        taken: list[Piece[Owner]] = []
+        kept: deque[_Waiting[Owner]] = deque()
+        for entry in self._waiting:
+            fits = entry is lead or (not lead.alone and not entry.alone and entry.key == key)
+            while fits and entry.indices and len(taken) < room:
+                taken.append(Piece(entry.owner, entry.indices.popleft()))
+            if entry.indices:
+                kept.append(entry)
+        self._waiting = kept
+        return key, taken
+
+    def _append(
+        self,
+        append: Callable[[_Waiting[Owner]], None],
+        owner: Owner,
+        key: BatchKey,
+        indices: Iterable[int],
+        alone: bool,
+    ) -> None:
+        found = deque(indices)
+        if found:
+            append(_Waiting(owner, key, found, alone))

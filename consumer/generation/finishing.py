@@ -1,0 +1,144 @@
+"""From the engine's pictures to the outcome: stored while the next batch runs, the manifest last, then the report."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from consumer.engine.contract import Pixels
+from consumer.faults import fault
+from consumer.generation.backlog import Backlog
+from consumer.generation.jobs import Job
+from consumer.generation.outputs import Outputs, StoreFailedError
+from consumer.generation.reports import Reports
+from consumer.logs import logger
+from consumer.metrics import Metrics
+from schemas.errors import Code, ErrorBody, ErrorType
+from schemas.outputs import Manifest, Output
+
+__all__ = ["Finisher"]
+
+MAX_UNSAVED = 32
+"""Pictures in memory beyond which the engine waits for the store."""
+
+_RETRYABLE = frozenset({Code.ENGINE_LOST, Code.STORE_FAILED, Code.MODEL_UNAVAILABLE})
+
+_log = logger("generation")
+
+
+class Finisher:
+    """Ends jobs. Everything here runs beside the engine; ``settled`` waits for all of it."""
+
+    def __init__(self, backlog: Backlog, outputs: Outputs, reports: Reports, metrics: Metrics) -> None:
+        self._backlog = backlog
+        self._outputs = outputs
+        self._reports = reports
+        self._metrics = metrics
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._unsaved = 0
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Wait while too many pictures are not stored yet."""
+        await self._room.wait()
+
+    def save(self, job: Job, index: int, pixels: Pixels) -> None:
+        """Begin to store a picture."""
+        self._unsaved += 1
+        if self._unsaved >= MAX_UNSAVED:
+            self._room.clear()
+        job.saves[index] = self._spawn(self._save(job, index, pixels))
+
+    def finish(self, job: Job) -> None:
+        """Every picture of it was made or missed: end it once they are stored."""
+        job.closing = True
+        self._spawn(self._finish(job))
+
+    def fail(self, job: Job, code: Code, message: str) -> None:
+        """End it without a picture."""
+        job.closing = True
+        self._spawn(self._fail(job, code, message))
+
+    def replay(self, job: Job, manifest: Manifest) -> None:
+        """An earlier run of it got as far as its manifest: report that."""
+        job.closing = True
+        self._spawn(self._report_success(job, manifest, "replayed"))
+
+    def drop(self, job: Job) -> None:
+        """Nobody wants it any more, nor a word about it."""
+        job.dropped = True
+        self._end(job, "dropped")
+
+    async def settled(self) -> None:
+        """Wait until everything that was begun here has ended."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def abandon(self) -> None:
+        """Stop everything that has not ended."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _save(self, job: Job, index: int, pixels: Pixels) -> Output:
+        began = time.monotonic()
+        try:
+            output = await self._outputs.save(job, index, pixels)
+        finally:
+            self._unsaved -= 1
+            if self._unsaved < MAX_UNSAVED:
+                self._room.set()
+        self._metrics.observe("easel_generation_store_seconds", time.monotonic() - began)
+        self._metrics.inc("easel_images_total", model=job.parameters.model)
+        return output
+
+    async def _finish(self, job: Job) -> None:
+        found = await asyncio.gather(*job.saves.values(), return_exceptions=True)
+        outputs = sorted((one for one in found if isinstance(one, Output)), key=lambda output: output.index)
+        problems = [one for one in found if isinstance(one, BaseException)]
+        try:
+            for problem in problems:
+                raise problem
+            if not outputs:
+                missed = next(iter(job.missed.values()))
+                await self._fail(job, missed.code, missed.message)
+                return
+            manifest = await self._outputs.write_manifest(job, outputs)
+        except StoreFailedError as error:
+            _log.error("the store failed", reason=str(error), **job.log_facts())
+            await self._fail(job, Code.STORE_FAILED, "the object store did not take the pictures")
+            return
+        except Exception:
+            _log.exception("a picture could not be finished", **job.log_facts())
+            await self._fail(job, Code.INTERNAL_ERROR, "the worker could not finish this picture")
+            return
+        await self._report_success(job, manifest, "succeeded")
+
+    async def _report_success(self, job: Job, manifest: Manifest, result: str) -> None:
+        fault("generation.before_outcome")
+        await self._reports.succeeded(job, manifest)
+        fault("generation.after_outcome")
+        self._end(job, result, images=len(manifest.outputs), engine_s=round(job.engine_s, 3))
+
+    async def _fail(self, job: Job, code: Code, message: str) -> None:
+        cause = ErrorBody(message=message, type=ErrorType.SERVER, code=code)
+        fault("generation.before_outcome")
+        await self._reports.failed(job, cause, retryable=code in _RETRYABLE)
+        fault("generation.after_outcome")
+        self._end(job, "failed", code=code.value, reason=message)
+
+    def _end(self, job: Job, result: str, **facts: object) -> None:
+        self._backlog.end(job)
+        self._reports.forget([job])
+        self._metrics.inc("easel_generation_jobs_total", result=result)
+        _log.info("job ended", result=result, **facts, **job.log_facts())
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,128 @@
+"""From a record to a job that may run: decoded, not called off, and not done already."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+from consumer.dead_letters import dead_letter
+from consumer.generation.backlog import Backlog
+from consumer.generation.control import ControlNotes
+from consumer.generation.finishing import Finisher
+from consumer.generation.jobs import Job, read_job
+from consumer.generation.offsets import Token
+from consumer.generation.outputs import Outputs, StoreFailedError
+from consumer.generation.reports import patiently
+from consumer.logs import logger
+from consumer.metrics import Metrics
+from schemas.catalog import ModelCard
+from schemas.connection import KafkaSettings
+from schemas.errors import Code, EaselError
+from schemas.topics import Topics
+from transport.kafka import Publisher
+from transport.records import Record, TopicPartition
+
+__all__ = ["Intake"]
+
+_AT_ONCE = 8
+
+_log = logger("generation")
+
+
+class Intake:
+    """Takes records as they are polled, and does what has to wait beside the poll."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        backlog: Backlog,
+        notes: ControlNotes,
+        outputs: Outputs,
+        finisher: Finisher,
+        publisher: Publisher,
+        cards: Mapping[str, ModelCard],
+        metrics: Metrics,
+    ) -> None:
+        self._kafka = kafka
+        self._backlog = backlog
+        self._notes = notes
+        self._outputs = outputs
+        self._finisher = finisher
+        self._publisher = publisher
+        self._cards = cards
+        self._metrics = metrics
+        self._looking = asyncio.Semaphore(_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def take(self, record: Record) -> None:
+        """A record of a partition that is owned."""
+        delivery = self._backlog.offsets.deliver(record.tp, record.offset)
+        if delivery is None:
+            return
+        try:
+            assigned, traceparent = read_job(record)
+        except EaselError as error:
+            self._spawn(self._to_dead_letters(record, error, delivery))
+            return
+        job = self._backlog.admit(assigned, traceparent, delivery)
+        if job is not None:
+            self._spawn(self._prepare(job))
+
+    async def stop(self) -> None:
+        """Leave what was not prepared: it will be delivered again, here or elsewhere."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _prepare(self, job: Job) -> None:
+        await self._notes.read_up.wait()
+        assigned = job.assigned
+        if self._notes.drops(assigned.tenant, assigned.request_id, assigned.attempt):
+            self._finisher.drop(job)
+            return
+        if job.parameters.model not in self._cards:
+            self._finisher.fail(
+                job, Code.MODEL_UNAVAILABLE, f"the workers of this pool have no model {job.parameters.model!r}"
+            )
+            return
+        try:
+            async with self._looking:
+                manifest = await self._outputs.manifest(job)
+        except StoreFailedError as error:
+            _log.error("the store failed", reason=str(error), **job.log_facts())
+            self._finisher.fail(job, Code.STORE_FAILED, "the object store can't be reached")
+            return
+        if job.dropped:
+            return
+        if manifest is not None:
+            self._finisher.replay(job, manifest)
+        else:
+            self._backlog.enqueue(job)
+
+    async def _to_dead_letters(self, record: Record, error: EaselError, delivery: Token[TopicPartition]) -> None:
+        _log.error(
+            "a job is malformed",
+            code=error.code.value,
+            reason=error.message,
+            partition=record.partition,
+            offset=record.offset,
+        )
+        letter = dead_letter(
+            Topics(self._kafka.prefix).dead_letters,
+            record,
+            error.body(),
+            stage="generation",
+            # The jobs topic may have more partitions than this one.
+            partition=record.partition % self._kafka.partitions,
+        )
+        await patiently(self._publisher, letter)
+        self._metrics.inc("easel_dead_letters_total", stage="generation", code=error.code.value)
+        self._metrics.inc("easel_generation_jobs_total", result="malformed")
+        self._backlog.done(delivery)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

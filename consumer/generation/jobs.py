@@ -1,0 +1,110 @@
+"""A job as a worker knows it, from its record to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from consumer.engine.contract import Missed
+from consumer.generation.batching import BatchKey, batch_key
+from consumer.generation.offsets import Token
+from schemas.envelope import Envelope
+from schemas.errors import Code, EaselError
+from schemas.events import JobAssigned
+from schemas.outputs import Output
+from schemas.requests import Parameters
+from schemas.tenants import TenantId
+from transport.records import Record, TopicPartition
+
+__all__ = ["Job", "JobKey", "read_job"]
+
+JobKey = tuple[str, str, int]
+"""Tenant, request id, attempt."""
+
+_TENANT: TypeAdapter[str] = TypeAdapter(TenantId)
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One attempt at one request. ``deliveries``: every record that has brought it here; all are done when it is."""
+
+    assigned: JobAssigned
+    traceparent: str | None
+    deliveries: list[Token[TopicPartition]]
+    alone: bool = False
+    """Runs with no other job: a batch that it was in was lost or failed."""
+    announced: bool = False
+    """Its start is known to admission, and has not ended."""
+    starts: int = 0
+    losses: int = 0
+    """Engine processes that were lost with it."""
+    engine_s: float = 0.0
+    weights_revision: str = ""
+    saves: dict[int, asyncio.Task[Output]] = field(default_factory=dict)
+    """The pictures that are made, by index, on their way into the store."""
+    missed: dict[int, Missed] = field(default_factory=dict)
+    dropped: bool = False
+    """Not wanted any more: a newer attempt is out, or the request has ended."""
+    closing: bool = False
+    """The engine is done with it, and its outcome is on its way."""
+
+    @property
+    def key(self) -> JobKey:
+        return self.assigned.tenant, self.assigned.request_id, self.assigned.attempt
+
+    @property
+    def parameters(self) -> Parameters:
+        return self.assigned.parameters
+
+    @property
+    def batch_key(self) -> BatchKey:
+        return batch_key(self.assigned.parameters)
+
+    @property
+    def made(self) -> bool:
+        """Whether the engine has nothing left to do for it."""
+        return len(self.saves) + len(self.missed) >= self.parameters.images
+
+    def log_facts(self) -> dict[str, object]:
+        """What every log line about it says."""
+        return {
+            "tenant": self.assigned.tenant,
+            "request_id": self.assigned.request_id,
+            "attempt": self.assigned.attempt,
+            "partition": self.deliveries[0].partition.partition,
+        }
+
+
+def read_job(record: Record) -> tuple[JobAssigned, str | None]:
+    """The job in a record, and its trace context.
+
+    Raises ``EaselError``: the record goes to the dead letters.
+    """
+    envelope = Envelope.read(record.headers, record.value)
+    if envelope.type != JobAssigned.TYPE:
+        raise EaselError(
+            Code.UNSUPPORTED_TYPE,
+            f"{envelope.type!r} is not {JobAssigned.TYPE}: is this worker older than admission?",
+            param="ce_type",
+        )
+    try:
+        job = JobAssigned.model_validate_json(envelope.data)
+        _TENANT.validate_python(job.tenant)
+        UUID(job.request_id)
+    except ValidationError as error:
+        raise EaselError(Code.INVALID_REQUEST, f"the job is malformed: {_problem(error)}") from None
+    except ValueError:
+        raise EaselError(Code.ID_INVALID, "the job's request_id is not a UUID", param="request_id") from None
+    if job.parameters.images < 1:
+        raise EaselError(Code.INVALID_REQUEST, "the job asks for no picture", param="images")
+    return job, envelope.traceparent
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    location: Sequence[int | str] = first["loc"]
+    return f"{'.'.join(map(str, location)) or 'value'}: {first['msg']}"

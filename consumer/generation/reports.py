@@ -1,0 +1,181 @@
+"""What a worker says: outcomes, which are repeated until they are acked, and progress, which may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterable
+
+from consumer.generation.jobs import Job, JobKey
+from consumer.logs import logger
+from schemas.envelope import Envelope
+from schemas.errors import ErrorBody
+from schemas.events import (
+    Event,
+    GenerationStarted,
+    GenerationStep,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSucceeded,
+    Outcome,
+)
+from schemas.ids import event_id
+from schemas.outputs import Manifest, manifest_key
+from schemas.topics import Topics
+from transport.errors import TransportError
+from transport.kafka import Publisher
+from transport.partitioning import partition_of
+from transport.records import Outgoing
+
+__all__ = ["Reports", "patiently"]
+
+_BACKOFF_S = 0.1
+_MAX_BACKOFF_S = 5.0
+_PROGRESS_INTERVAL_S = 0.25
+
+_log = logger("generation")
+
+
+class Reports:
+    """``source`` is the installation's name, ``partitions`` P, ``worker`` the name of this worker."""
+
+    def __init__(self, publisher: Publisher, topics: Topics, *, source: str, partitions: int, worker: str) -> None:
+        self._publisher = publisher
+        self._topics = topics
+        self._source = source
+        self._partitions = partitions
+        self._worker = worker
+        self._progress: dict[JobKey, float] = {}
+
+    async def started(self, job: Job) -> None:
+        """The engine is about to get it; returns when admission is sure to learn so."""
+        job.starts += 1
+        job.announced = True
+        assigned = job.assigned
+        await self._outcome(
+            job,
+            JobStarted(
+                tenant=assigned.tenant,
+                request_id=assigned.request_id,
+                attempt=assigned.attempt,
+                worker=self._worker,
+                alone=job.alone,
+            ),
+        )
+        begun = GenerationStarted(
+            tenant=assigned.tenant,
+            request_id=assigned.request_id,
+            attempt=assigned.attempt,
+            steps=job.parameters.steps,
+        )
+        self._publisher.publish_nowait(self._progress_record(job, begun, str(job.starts)))
+
+    async def released(self, job: Job) -> None:
+        """It was begun and is given up through no fault of its own."""
+        assigned = job.assigned
+        await self._outcome(
+            job,
+            JobReleased(
+                tenant=assigned.tenant, request_id=assigned.request_id, attempt=assigned.attempt, worker=self._worker
+            ),
+        )
+        job.announced = False
+
+    async def succeeded(self, job: Job, manifest: Manifest) -> None:
+        """Its pictures and its manifest are in the store."""
+        assigned = job.assigned
+        await self._outcome(
+            job,
+            JobSucceeded(
+                tenant=assigned.tenant,
+                request_id=assigned.request_id,
+                attempt=assigned.attempt,
+                worker=self._worker,
+                weights_revision=manifest.weights_revision,
+                outputs=manifest.outputs,
+                manifest=manifest_key(assigned.tenant, assigned.request_id),
+                engine_ms=manifest.engine_ms,
+            ),
+        )
+
+    async def failed(self, job: Job, cause: ErrorBody, *, retryable: bool) -> None:
+        """There will be no picture of this attempt."""
+        assigned = job.assigned
+        await self._outcome(
+            job,
+            JobFailed(
+                tenant=assigned.tenant,
+                request_id=assigned.request_id,
+                attempt=assigned.attempt,
+                worker=self._worker,
+                error=cause,
+                retryable=retryable,
+            ),
+        )
+
+    def step(self, job: Job, done: int) -> None:
+        """``done`` of its steps are; told at most four times a second, and at the last one."""
+        now, steps = time.monotonic(), job.parameters.steps
+        if now - self._progress.get(job.key, 0.0) < _PROGRESS_INTERVAL_S and done < steps:
+            return
+        self._progress[job.key] = now
+        assigned = job.assigned
+        event = GenerationStep(
+            tenant=assigned.tenant, request_id=assigned.request_id, attempt=assigned.attempt, step=done, steps=steps
+        )
+        self._publisher.publish_nowait(self._progress_record(job, event, f"{job.starts}.{done}"))
+
+    def forget(self, jobs: Iterable[Job]) -> None:
+        """Nothing more will be said of these."""
+        for job in jobs:
+            self._progress.pop(job.key, None)
+
+    async def _outcome(self, job: Job, event: Outcome) -> None:
+        tenant = event.tenant.encode()
+        out = self._record(
+            job,
+            event,
+            self._topics.outcomes,
+            key=tenant,
+            partition=partition_of(tenant, self._partitions),
+            number=f"{event.attempt}.{self._worker}.{job.starts}",
+        )
+        await patiently(self._publisher, out)
+
+    def _progress_record(self, job: Job, event: Event, number: str) -> Outgoing:
+        key = event.request_id.encode()
+        return self._record(
+            job,
+            event,
+            self._topics.progress,
+            key=key,
+            partition=partition_of(key, self._partitions),
+            number=f"{job.assigned.attempt}.{self._worker}.{number}",
+        )
+
+    def _record(self, job: Job, event: Event, topic: str, *, key: bytes, partition: int, number: str) -> Outgoing:
+        envelope = Envelope(
+            id=event_id(event.request_id, event.TYPE, number),
+            type=event.TYPE,
+            source=self._source,
+            subject=event.request_id,
+            traceparent=job.traceparent,
+            data=event.model_dump_json().encode(),
+        )
+        return Outgoing(topic, envelope.data, key, envelope.headers(), partition)
+
+
+async def patiently(publisher: Publisher, out: Outgoing) -> None:
+    """Publish, again and again until it is acked: what was made with a GPU is not lost to a broker's restart."""
+    delay = _BACKOFF_S
+    while True:
+        try:
+            await publisher.publish(out)
+        except TransportError as error:
+            _log.warning("publishing will be repeated", topic=out.topic, reason=str(error))
+        else:
+            return
+        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
+        delay = min(delay * 2, _MAX_BACKOFF_S)

@@ -1,0 +1,206 @@
+"""The loop around the engine: take the next batch, announce it, run it, hand on what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from consumer.engine.contract import Batch, EngineError, Item, Kind, Made, Missed, Shape
+from consumer.engine.process import BatchDone, EngineLostError, EngineProcess
+from consumer.faults import fault
+from consumer.generation.backlog import Backlog
+from consumer.generation.batching import BatchKey, Piece
+from consumer.generation.finishing import Finisher
+from consumer.generation.jobs import Job
+from consumer.generation.reports import Reports
+from consumer.logs import logger, prompt_facts
+from consumer.metrics import Metrics
+from schemas.catalog import ModelCard
+from schemas.errors import Code
+
+__all__ = ["EngineLoop"]
+
+_KIND: Kind = "text_to_image"
+
+_log = logger("generation")
+
+
+class EngineLoop:
+    """Keeps the engine busy. One batch runs at a time; what was made is stored while the next one runs."""
+
+    def __init__(
+        self,
+        backlog: Backlog,
+        engine: EngineProcess,
+        finisher: Finisher,
+        reports: Reports,
+        cards: Mapping[str, ModelCard],
+        metrics: Metrics,
+    ) -> None:
+        self._backlog = backlog
+        self._engine = engine
+        self._finisher = finisher
+        self._reports = reports
+        self._cards = cards
+        self._metrics = metrics
+        self._stopping = False
+        self._running: list[Piece[Job]] = []
+        self._idle_since = time.monotonic()
+
+    def stop(self) -> None:
+        """No new batch; the one that runs may end."""
+        self._stopping = True
+        self._backlog.changed.set()
+
+    def drop(self, job: Job) -> None:
+        """This job is not wanted any more. One whose pictures are made is finished all the same: they may count."""
+        if job.closing:
+            return
+        running = [_item_id(piece) for piece in self._running if piece.owner is job]
+        if running:
+            job.dropped = True
+            self._engine.cancel(running)
+        else:
+            self._finisher.drop(job)
+
+    async def run(self) -> None:
+        """Run batches until ``stop``."""
+        while not self._stopping:
+            if not len(self._backlog.batcher):
+                self._backlog.changed.clear()
+                await self._backlog.changed.wait()
+                # What waits from here on waits for us.
+                self._idle_since = max(self._idle_since, time.monotonic())
+                continue
+            await self._finisher.room()
+            taken = self._backlog.take()
+            if taken is not None and not self._stopping:
+                await self._run(*taken)
+
+    async def _run(self, key: BatchKey, pieces: Sequence[Piece[Job]]) -> None:
+        by_job: dict[Job, list[int]] = defaultdict(list)
+        for piece in pieces:
+            by_job[piece.owner].append(piece.index)
+        await self._announce([job for job in by_job if not job.announced])
+        if self._stopping:
+            return
+        batch = _batch(key, pieces)
+        self._running = list(pieces)
+        began = time.monotonic()
+        self._metrics.inc("easel_engine_idle_while_work_waits_seconds_total", began - self._idle_since)
+        self._metrics.inc("easel_generation_batches_total")
+        self._metrics.observe("easel_generation_batch_images", len(pieces))
+        try:
+            done = await self._engine.generate(batch, lambda step: self._on_step(step, by_job))
+        except EngineLostError as error:
+            self._lost(by_job, error)
+        except EngineError as error:
+            self._failed(key, by_job, error)
+        else:
+            self._made(by_job, pieces, done)
+        finally:
+            self._running = []
+            self._idle_since = time.monotonic()
+
+    async def _announce(self, jobs: Sequence[Job]) -> None:
+        fault("generation.before_started")
+        await asyncio.gather(*(self._reports.started(job) for job in jobs))
+        fault("generation.after_started")
+        for job in jobs:
+            _log.info(
+                "job started",
+                alone=job.alone,
+                start=job.starts,
+                **prompt_facts(job.parameters.prompt),
+                **job.log_facts(),
+            )
+
+    def _on_step(self, step: int, by_job: Mapping[Job, Sequence[int]]) -> None:
+        for job, indices in by_job.items():
+            parameters = job.parameters
+            behind = (len(job.saves) + len(job.missed)) * parameters.steps
+            self._reports.step(job, (behind + step * len(indices)) // parameters.images)
+
+    def _made(self, by_job: Mapping[Job, Sequence[int]], pieces: Sequence[Piece[Job]], done: BatchDone) -> None:
+        self._metrics.observe("easel_generation_engine_seconds", done.done.seconds)
+        for job in by_job:
+            job.engine_s += done.done.seconds
+            # Of a job in several batches, the last: a file that changes in between is a new revision.
+            job.weights_revision = done.weights_revision
+        for piece, result in zip(pieces, done.done.results, strict=True):
+            job = piece.owner
+            if job.dropped:
+                continue
+            if isinstance(result, Made):
+                self._finisher.save(job, piece.index, result.pixels)
+            elif isinstance(result, Missed):
+                job.missed[piece.index] = result
+        for job in by_job:
+            self._settle(job)
+
+    def _failed(self, key: BatchKey, by_job: Mapping[Job, Sequence[int]], error: EngineError) -> None:
+        """The whole batch failed: with less company, if it had any, else for good."""
+        images = sum(len(indices) for indices in by_job.values())
+        _log.warning("a batch failed", code=error.code.value, reason=error.message, images=images, jobs=len(by_job))
+        if error.code is Code.OUT_OF_MEMORY and images > 1:
+            self._backlog.batcher.lower(key, images // 2)
+            self._again(by_job, alone=False)
+        elif error.code is Code.MODEL_UNAVAILABLE:
+            for job in by_job:
+                self._finisher.fail(job, error.code, error.message)
+        elif len(by_job) > 1:
+            # One of them may be at fault for all.
+            self._again(by_job, alone=True)
+        else:
+            for job, indices in by_job.items():
+                for index in indices:
+                    job.missed[index] = Missed(str(index), error.code, error.message)
+                self._settle(job)
+
+    def _lost(self, by_job: Mapping[Job, Sequence[int]], error: EngineLostError) -> None:
+        """The child is gone, and the batch with it: each job is tried again by itself, to tell which one does it."""
+        if self._stopping and error.cause == "stopped":
+            return
+        _log.error("the engine was lost", cause=error.cause, reason=error.message, jobs=len(by_job))
+        for job in by_job:
+            job.losses += 1
+            job.announced = False
+        lost = {job: indices for job, indices in by_job.items() if job.losses >= self._attempts(job)}
+        for job in lost:
+            self._finisher.fail(job, Code.ENGINE_LOST, f"the engine was lost {job.losses} times while it made this")
+        self._again({job: indices for job, indices in by_job.items() if job not in lost}, alone=True)
+
+    def _again(self, by_job: Mapping[Job, Sequence[int]], *, alone: bool) -> None:
+        # Each goes before all others, so the last one comes first.
+        for job, indices in reversed(list(by_job.items())):
+            if job.dropped:
+                self._finisher.drop(job)
+                continue
+            job.alone = job.alone or alone
+            self._backlog.put_back(job, indices)
+
+    def _settle(self, job: Job) -> None:
+        if job.dropped:
+            self._finisher.drop(job)
+        elif job.made:
+            self._finisher.finish(job)
+
+    def _attempts(self, job: Job) -> int:
+        card = self._cards.get(job.parameters.model)
+        return 1 if card is None else card.attempts
+
+
+def _item_id(piece: Piece[Job]) -> str:
+    return f"{piece.owner.assigned.request_id}/{piece.owner.assigned.attempt}/{piece.index}"
+
+
+def _batch(key: BatchKey, pieces: Sequence[Piece[Job]]) -> Batch:
+    shape = Shape(key.width, key.height, key.steps, key.guidance, key.negative, key.adapters, _KIND)
+    items = []
+    for piece in pieces:
+        parameters = piece.owner.parameters
+        seed = parameters.seeds()[piece.index]
+        items.append(Item(_item_id(piece), parameters.prompt, seed, parameters.negative_prompt or None))
+    return Batch(key.model, shape, tuple(items))
