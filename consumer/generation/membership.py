@@ -45,7 +45,7 @@ class Membership:
         self._topic = Topics(settings.kafka.prefix).jobs(self._pool)
         self._consumer: GroupConsumer | None = None
         self._placing: asyncio.Task[None] | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._full = False
         self._draining = False
         self.joined = False
@@ -131,6 +131,12 @@ class Membership:
     def _place(self, consumer: GroupConsumer, partitions: frozenset[TopicPartition]) -> None:
         before = self._placing
         self._placing = asyncio.create_task(self._find_places(consumer, partitions, before))
+        self._placing.add_done_callback(self._placed)
+
+    def _placed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Partitions that nobody ever releases would look like an idle worker.
+            self._failure = error
 
     async def _find_places(
         self, consumer: GroupConsumer, partitions: frozenset[TopicPartition], before: asyncio.Task[None] | None
@@ -145,8 +151,7 @@ class Membership:
                 end = await consumer.end_offsets(partitions)
             except TransportError as error:
                 if isinstance(error, Misconfigured):
-                    self._failure = error
-                    return
+                    raise
                 _log.warning("can't learn where to begin", reason=str(error))
                 await asyncio.sleep(_RETRY_S)
                 continue
@@ -154,8 +159,7 @@ class Membership:
             for tp in partitions - beyond:
                 self._begin(consumer, tp, committed[tp], first[tp])
             if beyond and time.monotonic() - began > _BEYOND_END_S:
-                self._failure = self._made_anew(min(beyond), committed, end)
-                return
+                raise self._made_anew(min(beyond), committed, end)
             partitions = frozenset(beyond)
             if partitions:
                 await asyncio.sleep(_RETRY_S)

@@ -44,7 +44,7 @@ _log = logger("generation")
 
 
 async def run_worker(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Work until ``stop`` is set, then drain. Raises ``Misconfigured`` or ``ConfigError`` for what a person must mend."""
+    """Work until ``stop`` is set, then drain. Raises ``Misconfigured`` or ``ConfigError``: a person must mend that."""
     await Worker(settings).run(stop or asyncio.Event())
 
 
@@ -76,8 +76,8 @@ class Worker:
             await self._reach_cluster(stop)
             if stop.is_set():
                 return
-            await self._start_engine()
             try:
+                await self._start_engine(stop)
                 async with (
                     ObjectStore(settings.store) as store,
                     Publisher(kafka, client_id=f"{kafka.prefix}-generation") as publisher,
@@ -118,10 +118,7 @@ class Worker:
         heart = Heart(settings.kafka, publisher, BrokerClock(), self._heartbeat)
         member = asyncio.create_task(membership.run(), name="membership")
         engine = asyncio.create_task(loop.run(), name="engine-loop")
-        beside = [
-            asyncio.create_task(self._notes.run(), name="control"),
-            asyncio.create_task(heart.run(), name="heart"),
-        ]
+        beside = [asyncio.create_task(work) for work in (self._notes.run(), heart.run())]
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait([member, engine, stopped, *beside], return_when=asyncio.FIRST_COMPLETED)
@@ -183,14 +180,20 @@ class Worker:
                 raise Misconfigured("the topics are not as they must be: " + "; ".join(problems), "run `easel topics`")
             return
 
-    async def _start_engine(self) -> None:
-        """Have the engine up, with the first model loaded, before the group gives us work."""
+    async def _start_engine(self, stop: asyncio.Event) -> None:
+        """Have the engine up, with the first model loaded, before the group gives us work; or give up on ``stop``."""
+        starting = asyncio.create_task(self._engine.start(min(self._cards)))
+        stopped = asyncio.create_task(stop.wait())
         try:
-            await self._engine.start(next(iter(sorted(self._cards))))
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
         except (EngineError, EngineLostError) as error:
             raise Misconfigured(
                 f"the engine can't be started: {error}", "`easel doctor` says what is missing"
             ) from None
+        finally:
+            await _cancelled(starting, stopped)
 
     def _heartbeat(self) -> Heartbeat:
         return Heartbeat(
