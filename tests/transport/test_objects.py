@@ -1,0 +1,123 @@
+"""The store keeps what it is given, and its failures come sorted."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from schemas.connection import StoreSettings
+from tests.stack import fresh_name
+from transport.errors import Misconfigured, NotFound, Unavailable
+from transport.objects import ObjectStore
+
+PICTURE = bytes(range(256)) * 1_000
+
+
+async def test_an_object_comes_back_as_it_was_stored(store: StoreSettings) -> None:
+    async with ObjectStore(store) as objects:
+        key = "outputs/acme/2026/11/21/id/0-abc é.png"
+        assert not await objects.exists(key)
+        await objects.put(key, PICTURE, content_type="image/png", metadata={"seed": "7"})
+        assert await objects.exists(key)
+        assert await objects.get(key) == PICTURE
+        info = await objects.stat(key)
+        assert (info.key, info.size, info.content_type) == (key, len(PICTURE), "image/png")
+        assert info.etag == hashlib.md5(PICTURE, usedforsecurity=False).hexdigest()
+        assert abs((datetime.now(UTC) - info.last_modified).total_seconds()) < 120
+
+        await objects.put(key, b"", content_type="text/plain")
+        assert await objects.get(key) == b""
+        await objects.delete(key)
+        await objects.delete(key)
+        assert not await objects.exists(key)
+
+
+async def test_a_part_of_an_object_is_streamed(store: StoreSettings) -> None:
+    async with ObjectStore(store) as objects:
+        await objects.put("a", PICTURE, content_type="image/png")
+        assert b"".join([piece async for piece in objects.stream("a")]) == PICTURE
+        assert b"".join([piece async for piece in objects.stream("a", offset=1_000)]) == PICTURE[1_000:]
+        part = [piece async for piece in objects.stream("a", offset=100, length=70_000)]
+        assert b"".join(part) == PICTURE[100:70_100]
+        assert len(part) > 1
+        # Left half-way, and the store serves on.
+        stream = objects.stream("a")
+        assert await anext(aiter(stream))
+        await stream.aclose()  # type: ignore[attr-defined]
+        assert await objects.get("a") == PICTURE
+
+
+async def test_what_is_not_there_is_not_found(store: StoreSettings) -> None:
+    async with ObjectStore(store) as objects:
+        with pytest.raises(NotFound, match="nothing/here"):
+            await objects.get("nothing/here")
+        with pytest.raises(NotFound):
+            await objects.stat("nothing/here")
+        with pytest.raises(NotFound):
+            _ = [piece async for piece in objects.stream("nothing/here")]
+
+
+async def test_a_signed_url_reads_for_as_long_as_it_lives(store: StoreSettings) -> None:
+    async with ObjectStore(store) as objects, httpx.AsyncClient(timeout=10) as browser:
+        await objects.put("a b.png", PICTURE, content_type="image/png")
+        url = await objects.presign_get("a b.png", 2.0)
+        answer = await browser.get(url)
+        assert (answer.status_code, answer.content) == (200, PICTURE)
+        assert answer.headers["content-type"] == "image/png"
+        assert (await browser.get(url.split("?")[0])).status_code == 403
+        await asyncio.sleep(3.0)
+        assert (await browser.get(url)).status_code == 403
+
+
+async def test_a_listing_has_every_key_of_the_prefix_in_order(store: StoreSettings) -> None:
+    async with ObjectStore(store) as objects:
+        keys = [f"a/{number:03}" for number in range(12)] + ["b/0"]
+        await asyncio.gather(*(objects.put(key, key.encode(), content_type="text/plain") for key in keys))
+        found = [info async for info in objects.list("a/")]
+        assert [info.key for info in found] == keys[:-1]
+        assert {info.size for info in found} == {5}
+        assert [info async for info in objects.list("c/")] == []
+
+
+async def test_a_bucket_is_made_once(store: StoreSettings) -> None:
+    fresh = store.model_copy(update={"bucket": fresh_name()})
+    async with ObjectStore(fresh) as objects:
+        with pytest.raises(Misconfigured, match="NoSuchBucket"):
+            await objects.get("a")
+        assert await objects.ensure_bucket()
+        assert not await objects.ensure_bucket()
+
+
+async def test_wrong_keys_and_names_are_a_matter_for_a_person(store: StoreSettings) -> None:
+    wrong = store.model_copy(update={"secret_key": SecretStr("not the secret")})
+    async with ObjectStore(wrong) as objects:
+        with pytest.raises(Misconfigured, match="SignatureDoesNotMatch") as caught:
+            await objects.put("a", b"x", content_type="text/plain")
+        assert "not the secret" not in str(caught.value)
+    async with ObjectStore(store.model_copy(update={"bucket": "_"})) as objects:
+        with pytest.raises(Misconfigured, match="bucket"):
+            await objects.ensure_bucket()
+
+
+async def test_a_store_that_is_away_or_silent_is_unavailable_in_time(store: StoreSettings) -> None:
+    away = store.model_copy(update={"endpoint": "127.0.0.1:1", "timeout_s": 3.0})
+    async with ObjectStore(away) as objects:
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
+            await objects.get("a")
+        assert time.monotonic() - start < 3.5
+
+    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(30), "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    async with ObjectStore(store.model_copy(update={"endpoint": f"127.0.0.1:{port}", "timeout_s": 1.0})) as objects:
+        start = time.monotonic()
+        with pytest.raises(Unavailable):
+            await objects.put("a", b"x", content_type="text/plain")
+        assert time.monotonic() - start < 2.0
+    silent.close()
