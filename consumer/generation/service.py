@@ -78,6 +78,8 @@ class Worker:
                 return
             try:
                 await self._start_engine(stop)
+                if stop.is_set():
+                    return
                 async with (
                     ObjectStore(settings.store) as store,
                     Publisher(kafka, client_id=f"{kafka.prefix}-generation") as publisher,
