@@ -200,8 +200,8 @@ def test_what_the_tenant_may_not_is_rejected(who: Any, fields: dict[str, Any], c
 def test_over_the_rate(world: World) -> None:
     world = World(rules(tenant(requests_per_minute=60, burst=1)))
     said = world.take(world.request(1), world.request(2))
-    assert said[2]["error"]["code"] == "rate_limited"
-    assert (said[2]["retry_after_s"], said[2]["limit"]) == (
+    assert said[-1]["error"]["code"] == "rate_limited"
+    assert (said[-1]["retry_after_s"], said[-1]["limit"]) == (
         1.0,
         {"name": "requests_per_minute", "limit": 60, "remaining": 0},
     )
@@ -220,11 +220,13 @@ def test_over_the_budget_takes_a_token_and_holds_nothing() -> None:
 def test_a_full_queue() -> None:
     world = World(rules(tenant(queued=2), window=1))
     said = world.take(*(world.request(number) for number in range(1, 5)))
-    # All four are decided before any leaves: the window is looked at once a batch.
-    assert [m["kind"] for m in said if m["sent_to"] == "results"] == ["generation.accepted"] * 2 + [
-        "generation.rejected"
-    ] * 2
-    assert said[-2]["error"]["code"] == "queue_full"
+    # The first leaves at once; two wait; there is no room for the fourth.
+    assert [m["kind"] for m in said if m["sent_to"] == "results"] == [
+        *["generation.accepted"] * 3,
+        "generation.rejected",
+    ]
+    assert said[-1]["error"]["code"] == "queue_full"
+    assert said[-1]["limit"] == {"name": "queued", "limit": 2, "remaining": 0}
 
 
 def test_jobs_leave_in_order_while_the_window_has_room() -> None:
