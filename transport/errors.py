@@ -107,6 +107,8 @@ def translated(err: BaseException, what: str, where: str) -> TransportError:
         return Misconfigured(detail, "check security_protocol, sasl_mechanism, username and password", where=where)
     if isinstance(err, _TOO_LARGE):
         return Misconfigured(detail, "bound the size before sending, or raise max.message.bytes", where=where)
+    if isinstance(err, AssertionError) and "Unrecognized partition" in str(err):
+        return Misconfigured(detail, "choose a partition that the topic has", where=where)
     if isinstance(err, kafka.OffsetOutOfRangeError | kafka.NoOffsetForPartitionError):
         found = err.args[0] if err.args else ()
         partitions = [found] if isinstance(found, TopicPartition) else list(found)

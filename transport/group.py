@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 OnPartitions = Callable[[frozenset[TopicPartition]], None]
 
 _CALL_S = 10.0
-_STOP_S = 3.0
 _REBALANCE_LOOK_S = 0.05
 _RETRY_BACKOFF_MS = 50
 _METADATA_MS = 30_000
@@ -155,16 +154,17 @@ class GroupConsumer:
                 error, self._callback_error = self._callback_error, None
                 raise error
             left = max(0.0, deadline - time.monotonic())
+            consumer = self._open
             try:
-                if self._consumer is None:
-                    raise Doubt("this consumer was stopped, or never started", where=self._where)
-                # During a rebalance `getmany` waits without a limit. Otherwise, without a timeout, it never suspends:
-                # what it returns cannot be older than a `release`.
-                if self._consumer._subscription.reassignment_in_progress:
-                    self._consumer._coordinator.check_errors()
-                    await asyncio.sleep(min(left, _REBALANCE_LOOK_S))
+                if consumer._subscription.reassignment_in_progress:
+                    consumer._coordinator.check_errors()
+                    # Counted as polling: a member that seems idle is not let into its group again.
+                    with consumer._subscription.fetch_context():
+                        await asyncio.sleep(min(left, _REBALANCE_LOOK_S))
                 else:
-                    found = await self._consumer.getmany()
+                    # During a rebalance this would wait without a limit. Now, without a timeout, it never suspends:
+                    # what it returns cannot be older than a `release`.
+                    found = await consumer.getmany()
                     if found:
                         return [record for messages in found.values() for record in records_of(messages)]
                     await self._arrival(left)
@@ -186,7 +186,7 @@ class GroupConsumer:
             OffsetsUnknown: they could not be read within ``timeout_s`` seconds.
             Misconfigured: the cluster refuses this client.
         """
-        return await fetch_committed(self._consumer._coordinator, list(tps), timeout_s=timeout_s, where=self._where)
+        return await fetch_committed(self._open._coordinator, list(tps), timeout_s=timeout_s, where=self._where)
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commits the next offset of each partition for the group.
@@ -207,30 +207,25 @@ class GroupConsumer:
     ) -> dict[TopicPartition, int]:
         """The first offset that each log still holds. Raises Unavailable."""
         async with limited("reading where partitions begin", self._where, timeout_s):
-            return dict(await self._consumer.beginning_offsets(list(tps)))
+            return dict(await self._open.beginning_offsets(list(tps)))
 
     async def end_offsets(
         self, tps: Iterable[TopicPartition], *, timeout_s: float = _CALL_S
     ) -> dict[TopicPartition, int]:
         """The end of each log: under ``read_committed`` its last stable offset. Raises Unavailable."""
         async with limited("reading where partitions end", self._where, timeout_s):
-            return dict(await self._consumer.end_offsets(list(tps)))
+            return dict(await self._open.end_offsets(list(tps)))
 
     async def stop(self, *, leave: bool = True) -> None:
-        """Closes within 5 s, with or without a broker. Unless ``leave`` is false it leaves the group at once.
+        """Closes within 5 s, with or without a broker; no callback is called. ``leave`` tells the group at once.
 
         Leaving gives the partitions to others now; not leaving keeps them, for the session timeout, for its return.
         """
         consumer, self._consumer = self._consumer, None
         self._owned = frozenset()
         self._released.clear()
-        if consumer is None:
-            return
-        coordinator = consumer._coordinator
-        if coordinator is not None:
-            # The client leaves if, and only if, it is not a static member.
-            coordinator._group_instance_id = None if leave else "stays"
-        await end_consumer(consumer, grace_s=_STOP_S)
+        if consumer is not None:
+            await end_consumer(consumer, leave=leave)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -239,8 +234,14 @@ class GroupConsumer:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
+    @property
+    def _open(self) -> Any:
+        if self._consumer is None:
+            raise Doubt("this consumer was stopped, or never started", "start another one", where=self._where)
+        return self._consumer
+
     async def _arrival(self, timeout_s: float) -> None:
-        waiter = self._consumer._fetcher._create_fetch_waiter()
+        waiter = self._open._fetcher._create_fetch_waiter()
         try:
             await asyncio.wait([waiter], timeout=timeout_s)
             if waiter.done():

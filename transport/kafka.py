@@ -78,7 +78,8 @@ class Publisher:
         self._broken: Any = None
         self._renewing = asyncio.Lock()
         self._waiting: asyncio.Queue[Outgoing] = asyncio.Queue(_WAITING)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._best_effort: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self.dropped = 0
         """Records given to `publish_nowait` that are known not to have been written."""
 
@@ -90,7 +91,7 @@ class Publisher:
             Misconfigured: the cluster refuses this client.
         """
         self._producer = await self._started()
-        self._spawn(self._send_best_effort())
+        self._best_effort = asyncio.get_running_loop().create_task(self._send_best_effort())
 
     async def publish(self, out: Outgoing, *, timeout_s: float = 10.0) -> Ack:
         """Writes ``out`` and waits until all in-sync replicas have it.
@@ -137,9 +138,9 @@ class Publisher:
             return
         with contextlib.suppress(TransportError):
             await self.flush(_STOP_S)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._best_effort is not None:
+            self._best_effort.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         await end_producer(self._producer, grace_s=0.0)
         self._producer = None
 
@@ -173,7 +174,9 @@ class Publisher:
             if self._producer is broken:
                 self._producer = await self._started()
                 # What the old one still holds for other partitions is delivered beside the new one.
-                self._spawn(end_producer(broken, grace_s=_STOP_S))
+                ending = asyncio.get_running_loop().create_task(end_producer(broken, grace_s=_STOP_S))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
 
     async def _send_best_effort(self) -> None:
         while True:
@@ -194,11 +197,6 @@ class Publisher:
         if future.cancelled() or future.exception() is not None:
             self.dropped += 1
             self._broken = producer
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 _SESSION_LOST = (

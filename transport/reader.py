@@ -44,7 +44,7 @@ async def open_reader(
         async with limited("connecting", settings.bootstrap_servers, timeout_s):
             await consumer.start()
     except BaseException:
-        await end_consumer(consumer, grace_s=0.0)
+        await end_consumer(consumer)
         raise
     return consumer
 
@@ -70,4 +70,4 @@ async def read_bounds(
         async with limited("reading where partitions begin and end", settings.bootstrap_servers, timeout_s):
             return await bounds(consumer, list(partitions))
     finally:
-        await end_consumer(consumer, grace_s=1.0)
+        await end_consumer(consumer)

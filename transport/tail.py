@@ -29,7 +29,6 @@ Start = Literal["earliest", "latest"] | timedelta | Mapping[TopicPartition, int]
 _LOOK_MS = 20
 _WAIT_MS = 500
 _CALL_S = 10.0
-_CLOSE_S = 1.0
 _RECONNECT_S = 0.5
 # New topics and partitions are noticed within this time.
 _METADATA_MS = 5_000
@@ -82,7 +81,7 @@ async def read_partition(
                 yield records
                 progress = time.monotonic()
     finally:
-        await end_consumer(consumer, grace_s=_CLOSE_S)
+        await end_consumer(consumer)
 
 
 class Tail:
@@ -120,8 +119,8 @@ class Tail:
             Unavailable: no broker answered within 10 s.
             OffsetsUnknown: a stored position lies beyond the end of its log: the topic was made anew.
         """
-        await self._connect()
         try:
+            await self._connect()
             await self._discover(self._start)
         except BaseException:
             await self._disconnect()
@@ -172,7 +171,7 @@ class Tail:
     async def _disconnect(self) -> None:
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            await end_consumer(consumer, grace_s=_CLOSE_S)
+            await end_consumer(consumer)
 
     async def _discover(self, start: Start) -> None:
         """Takes up the partitions that are not followed yet."""

@@ -7,16 +7,19 @@ without a limit while no broker answers, and one cancellation is swallowed by a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any
+
+from aiokafka.protocol.group import LeaveGroupRequest
 
 __all__ = ["end_consumer", "end_producer", "quiet"]
 
 _ROUNDS = 10
 _ROUND_S = 0.1
 _CLOSE_S = 1.0
+# What the client takes for "is in no group".
+_NO_GENERATION = -1
 
 
 def quiet(future: asyncio.Future[Any]) -> None:
@@ -29,12 +32,10 @@ def _read(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-async def end_producer(producer: Any, *, grace_s: float) -> bool:
-    """Stops a producer, leaving it ``grace_s`` seconds to deliver what it holds; 0 throws that away.
-
-    Returns whether everything was delivered.
-    """
-    delivered = grace_s > 0 and await _within(producer.stop(), grace_s)
+async def end_producer(producer: Any, *, grace_s: float) -> None:
+    """Stops a producer, leaving it ``grace_s`` seconds to deliver what it holds; with 0 that is thrown away."""
+    if grace_s > 0:
+        await _within(producer.stop(), grace_s)
     producer._closed = True
     accumulator = producer._message_accumulator
     await _reap(producer._sender, accumulator, producer.client)
@@ -46,24 +47,40 @@ async def end_producer(producer: Any, *, grace_s: float) -> bool:
     ending = producer._txn_manager and producer._txn_manager._transaction_waiter
     if ending is not None:
         quiet(ending)
-    return delivered
 
 
-async def end_consumer(consumer: Any, *, grace_s: float) -> bool:
-    """Stops a consumer, leaving it ``grace_s`` seconds to say goodbye to its group. Returns whether it could."""
-    stopped = await _within(consumer.stop(), grace_s)
+async def end_consumer(consumer: Any, *, leave: bool = False) -> None:
+    """Stops a consumer. With ``leave`` its group hears of it at once, from a static member and amid a rebalance too."""
+    coordinator = consumer._coordinator
+    if coordinator is not None:
+        # First, so that it neither answers its own leaving by joining again nor is waited for while it joins.
+        await _reap(coordinator)
+        if leave:
+            await _within(_leave_group(consumer), _CLOSE_S)
+        coordinator.generation = _NO_GENERATION
+        await _reap(coordinator)
+    await _within(consumer.stop(), _CLOSE_S)
     consumer._closed = True
-    await _reap(*(part for part in (consumer._coordinator, consumer._fetcher, consumer._client) if part is not None))
+    await _reap(*(part for part in (coordinator, consumer._fetcher, consumer._client) if part is not None))
     await _within(consumer._client.close(), _CLOSE_S)
-    return stopped
 
 
-async def _within(action: Awaitable[object], seconds: float) -> bool:
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(seconds):
-            await action
-            return True
-    return False
+async def _leave_group(consumer: Any) -> None:
+    coordinator = consumer._coordinator
+    if coordinator.coordinator_id is not None and coordinator.member_id:
+        # Not by the coordinator's own connection: the broker reads no request there while it holds back a join.
+        request = LeaveGroupRequest(coordinator.group_id, coordinator.member_id)
+        await consumer._client.send(coordinator.coordinator_id, request)
+
+
+async def _within(action: Coroutine[Any, Any, object], seconds: float) -> None:
+    # In a task of its own: what it awaits may have been cancelled, and must not cancel us.
+    task = asyncio.get_running_loop().create_task(action)
+    try:
+        await asyncio.wait([task], timeout=seconds)
+    finally:
+        task.cancel()
+        quiet(task)
 
 
 async def _reap(*owners: object) -> None:

@@ -12,11 +12,12 @@ import pytest
 from schemas.connection import KafkaSettings
 from tests.stack import OwnBroker, make_topic
 from tests.transport.members import SESSION_S, Member, member, until
-from tests.transport.wire import ApiKey, broker_behind_wire
+from tests.transport.wire import ApiKey, broker_behind_wire, join_group_error
 from transport.errors import Doubt, Fenced, OffsetsUnknown, Unavailable
 from transport.group import GroupConsumer
 from transport.kafka import Publisher
 from transport.records import Outgoing, Record, TopicPartition
+from transport.teardown import end_consumer
 
 
 async def _fill(kafka: KafkaSettings, topic: str, partition: int, numbers: range) -> None:
@@ -196,6 +197,39 @@ async def test_a_static_member_that_returns_finds_its_partitions_without_a_rebal
                 assert again.assignment() == had
                 await asyncio.sleep(SESSION_S / 2)
                 assert second.revoked == []
+
+
+async def test_a_member_that_stops_amid_a_rebalance_leaves_at_once(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka, partitions=4)
+    async with member(kafka, [topic]) as first:
+        silent, third = Member(kafka, [topic]), Member(kafka, [topic])
+        async with silent:
+            await asyncio.gather(first.joined(2), silent.joined(2))
+            await end_consumer(silent._consumer)
+            async with third:
+                await until(lambda: not first.assignment())
+                # The group now waits for the silent member, and holds back the answer to the first one's join.
+                await asyncio.sleep(0.3)
+                start = time.monotonic()
+                await first.stop()
+                assert time.monotonic() - start < 1.5
+                # Had it not left, it would be waited for as well, for another session.
+                assert await third.joined(4) < SESSION_S + 2.0
+
+
+async def test_a_rebalance_longer_than_the_poll_interval_is_survived(tmp_path: Path) -> None:
+    loading = 14
+    async with broker_behind_wire(tmp_path) as (kafka, wire):
+        topic = await make_topic(kafka, partitions=2)
+        async with member(kafka, [topic], max_poll_interval_s=1.0) as first:
+            wire.replace_response[ApiKey.JOIN_GROUP] = join_group_error(loading)
+            async with Member(kafka, [topic]):
+                ends = time.monotonic() + 4.0
+                while time.monotonic() < ends:
+                    await first.poll(0.2)
+                assert first.assignment() == frozenset()
+            del wire.replace_response[ApiKey.JOIN_GROUP]
+            await first.joined(2)
 
 
 async def test_a_position_outside_the_log_is_said_and_never_reset(kafka: KafkaSettings) -> None:

@@ -14,13 +14,14 @@ from ops.local.stack import Stack
 from schemas.connection import KafkaSettings
 from tests.stack import kafka_settings
 
-__all__ = ["ApiKey", "Wire", "broker_behind_wire", "offset_fetch_error"]
+__all__ = ["ApiKey", "Wire", "broker_behind_wire", "join_group_error", "offset_fetch_error"]
 
 
 class ApiKey(IntEnum):
     """Numbers of the requests that tests care about: https://kafka.apache.org/protocol#protocol_api_keys."""
 
     OFFSET_FETCH = 9
+    JOIN_GROUP = 11
     HEARTBEAT = 12
     END_TXN = 26
 
@@ -126,3 +127,8 @@ async def broker_behind_wire(directory: Path) -> AsyncIterator[tuple[KafkaSettin
 def offset_fetch_error(code: int) -> Callable[[bytes], bytes]:
     """What a coordinator answers (version 3) that cannot read offsets: no topics, and the error at the top."""
     return lambda frame: frame[:4] + struct.pack(">iih", 0, 0, code)
+
+
+def join_group_error(code: int) -> Callable[[bytes], bytes]:
+    """A refusal to join (version 2 to 5): no generation, protocol, leader, member and members."""
+    return lambda frame: frame[:4] + struct.pack(">ihihhhi", 0, code, -1, 0, 0, 0, 0)
