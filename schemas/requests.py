@@ -54,7 +54,7 @@ class GenerationRequest(BaseModel):
     width: Annotated[int, Field(ge=16, le=8_192)] | None = None
     height: Annotated[int, Field(ge=16, le=8_192)] | None = None
     steps: Annotated[int, Field(ge=1, le=200)] | None = None
-    guidance: Annotated[float, Field(ge=0.0, le=50.0, allow_inf_nan=False)] | None = None
+    guidance: Annotated[float, Field(ge=0.0, le=50.0)] | None = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     """Of the first picture; the next ones count up from it. Drawn and recorded when absent."""
     style: Name | None = None

@@ -190,15 +190,10 @@ def test_no_time(time: bytes) -> None:
     assert refused(changed("ce_time", time)).param == "ce_time"
 
 
-@pytest.mark.parametrize(
-    "trace",
-    [
-        b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-        b"",
-        b"x",
-        b"00-" + b"G" * 32 + b"-" + b"0" * 16 + b"-01",
-    ],
-)
+TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize("trace", [TRACE[:-3], TRACE + b"-extra", TRACE.upper(), TRACE.replace(b"-", b"_"), b"", b"x"])
 def test_a_malformed_trace_is_dropped_and_never_a_reason_to_refuse(trace: bytes) -> None:
     assert Envelope.read(changed("traceparent", trace), b"{}").traceparent is None
 

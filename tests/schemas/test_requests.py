@@ -172,7 +172,7 @@ BOMBS = {
     "a long number": b'{"prompt":"a","model":"m","seed":' + b"9" * 200_000 + b"}",
     "a long fraction": b'{"prompt":"a","model":"m","guidance":0.' + b"9" * 200_000 + b"e308}",
     "escapes": b'{"prompt":"' + b"\\u0041" * 40_000 + b'","model":"m"}',
-    "a long name": b'{"' + b"x" * 250_000 + b'":1}',
+    "a long name": b'{"prompt":"a","model":"m","' + b"x" * 250_000 + b'":1}',
 }
 
 

@@ -1,0 +1,177 @@
+"""What the documentation lists is what the code has: nothing missing, nothing made up."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from consumer.metrics import render_markdown
+from schemas import events
+from schemas.catalog import ModelCard
+from schemas.errors import Code
+from schemas.events import Succeeded
+from schemas.ids import require_request_id
+from schemas.requests import GenerationRequest, Parameters, read_request
+from schemas.settings import Settings
+from schemas.signing import ALGORITHMS, KeyEntry, verify
+from schemas.tenants import Limits, _material
+from schemas.topics import Topics
+from tests.docs.pages import PAGES, ROOT, blocks, first_cells, inline_code, name_of, read, table_rows
+from tests.schemas.files import write
+
+EVENT_TYPES = {shape.TYPE for _, shape in inspect.getmembers(events, inspect.isclass) if "TYPE" in vars(shape)} | {
+    GenerationRequest.TYPE
+}
+SDK_VARIABLES = {"EASEL_TENANT", "EASEL_KID", "EASEL_KEY_FILE", "EASEL_KEY"}
+SECRETS = {"EASEL_KAFKA_PASSWORD", "EASEL_STORE_ACCESS_KEY", "EASEL_STORE_SECRET_KEY", "EASEL_API_SIGNING_KEY"}
+
+
+def settings_of(shape: type[BaseModel] = Settings, prefix: str = "EASEL_") -> dict[str, Any]:
+    """Variable → default."""
+    found: dict[str, Any] = {}
+    for name, field in shape.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            found |= settings_of(type(field.default), f"{prefix}{name.upper()}_")
+        else:
+            found[f"{prefix}{name.upper()}"] = field.default
+    return found
+
+
+class TestSettings:
+    def test_every_setting_is_listed_with_its_default(self) -> None:
+        listed = {
+            row[0].strip("`"): row[1].strip("`") for row in table_rows("docs/settings.md") if row[0] != "variable"
+        }
+        expected = {
+            name: "not set" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+            for name, default in settings_of().items()
+        }
+        assert {name: re.sub(r"\.0$", "", value) for name, value in expected.items()} == listed
+
+    @pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
+    def test_every_variable_that_is_named_is_one(self, page: str) -> None:
+        known = settings_of().keys() | SDK_VARIABLES | {f"{name}_FILE" for name in SECRETS}
+        named = set(re.findall(r"EASEL_[A-Z0-9_]*[A-Z0-9]", read(page)))
+        assert {name for name in named - known if not any(other.startswith(f"{name}_") for other in known)} == set()
+
+
+def test_the_metrics_are_those_of_the_code() -> None:
+    assert read("docs/metrics.md").endswith(f"\n\n{render_markdown()}")
+
+
+class TestEvents:
+    def test_every_field_of_a_request_is_listed_and_no_other(self) -> None:
+        assert sorted(first_cells("docs/events.md", "field")) == sorted(GenerationRequest.model_fields)
+
+    def test_every_code_is_listed_and_no_other(self) -> None:
+        listed = first_cells("docs/events.md", "code")
+        dead = re.search(r"Dead letters have codes of their own: (.+?)\.\n", read("docs/events.md"), re.DOTALL)
+        assert dead
+        listed += re.findall(r"`(\w+)`", dead[1])
+        elsewhere = {"api_key_invalid", "not_found", "service_unavailable", "record_too_large", "deadline_exceeded"}
+        assert sorted(listed) == sorted(set(Code) - elsewhere)
+
+    @pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
+    def test_every_type_that_is_named_exists(self, page: str) -> None:
+        named = set(re.findall(r"easel\.[a-z_.-]+\.v\d+", read(page)))
+        assert named <= EVENT_TYPES
+
+    def test_every_event_on_results_and_progress_is_told_of(self) -> None:
+        told = read("docs/events.md")
+        public = {name for name in EVENT_TYPES if name.startswith("easel.generation.")}
+        assert {name for name in public if name not in told} == {"easel.generation.canceled.v1"}
+
+    def test_the_example_is_an_event(self) -> None:
+        [example] = [json.loads(block.text) for block in blocks("docs/events.md") if block.language == "json"]
+        assert Succeeded.model_validate(example).model_dump(mode="json") == example
+
+    def test_the_claims_are_those_that_are_required(self, tmp_path: Path) -> None:
+        vectors = json.loads(read("docs/signature-vectors.json"))
+        assert sorted(first_cells("docs/events.md", "claim")) == sorted(vectors["claims"])
+
+    def test_the_refusals_of_quotas_are_codes(self) -> None:
+        limits = {name for name in first_cells("docs/quotas.md", "limit") if name.isidentifier()}
+        assert limits == set(Limits.model_fields)
+        refusals = {row[1].strip("`") for row in table_rows("docs/quotas.md") if row[1].startswith("`")}
+        assert {"rate_limited", "budget_day_exceeded", "queue_full"} <= refusals <= {*Code, "retry_after_s"}
+
+
+VECTORS: dict[str, Any] = json.loads((ROOT / "docs/signature-vectors.json").read_text())
+
+
+class TestSignatureVectors:
+    def verify(self, vector: dict[str, Any], body: bytes, folder: Path) -> None:
+        write(folder, "version: 1\ntenants:\n  - id: acme\n")
+        if "secret" in vector:
+            material = vector["secret"].encode()
+        else:
+            from schemas.tenants import Key
+
+            key = Key(kid=vector["kid"], alg=vector["alg"], public_key=vector["public_key"])
+            material = _material(key, folder / "tenants.yaml", ())
+        entry = KeyEntry(vector["kid"], vector["alg"], "acme", frozenset({"acme"}), material)
+        verify(
+            vector["token"],
+            keys={vector["kid"]: entry},
+            audience=VECTORS["installation"],
+            event_type=VECTORS["event"]["ce_type"],
+            event_id=VECTORS["event"]["ce_id"],
+            body=body,
+            appended_ms=VECTORS["appended_ms"],
+        )
+
+    def test_there_is_one_for_each_algorithm(self) -> None:
+        assert [vector["alg"] for vector in VECTORS["vectors"]] == list(ALGORITHMS)
+
+    @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=ALGORITHMS)
+    def test_it_verifies(self, vector: dict[str, Any], tmp_path: Path) -> None:
+        self.verify(vector, VECTORS["event"]["body"].encode(), tmp_path)
+
+    @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=ALGORITHMS)
+    def test_and_would_not_for_another_body(self, vector: dict[str, Any], tmp_path: Path) -> None:
+        with pytest.raises(Exception, match="body_sha256"):
+            self.verify(vector, VECTORS["event"]["body"].encode() + b" ", tmp_path)
+
+    def test_its_event_is_one_that_admission_would_take(self) -> None:
+        require_request_id(VECTORS["event"]["ce_id"], at_ms=VECTORS["appended_ms"])
+        assert read_request(VECTORS["event"]["body"].encode()).prompt
+
+
+def test_the_topics_are_those_that_are_made() -> None:
+    made = Topics("easel").specs(
+        partitions=1, jobs_partitions=1, replication=1, pools=["<pool>"], own_topics=["<tenant>"]
+    )
+    assert sorted(first_cells("docs/how-it-works.md", "topic")) == sorted(spec.name for spec in made)
+
+
+def test_the_costs_in_the_table_are_right() -> None:
+    card = ModelCard.model_validate({"pipeline": "m", "defaults": {"width": 96, "height": 96, "steps": 1}})
+    rows = [row for row in table_rows("docs/quotas.md") if re.fullmatch(r"\d+ × \d+", row[0])]
+    assert len(rows) == 4
+    for size, steps, guidance, factor, milliunits in rows:
+        width, height = map(int, size.split(" × "))
+        parameters = Parameters(
+            model="m",
+            prompt="p",
+            images=1,
+            width=width,
+            height=height,
+            steps=int(steps),
+            guidance=float(guidance),
+            seed=0,
+        )
+        assert card.cost_milliunits(parameters, Decimal(factor)) == int(milliunits.replace(",", ""))
+
+
+@pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
+def test_every_file_that_is_named_is_there(page: str) -> None:
+    ours = {path.name for path in ROOT.iterdir()}
+    named = {code for code in inline_code(page) if re.fullmatch(r"(?:[a-z_]+/)+[\w.-]*", code)}
+    assert {code for code in named if code.split("/")[0] in ours and not (ROOT / code).exists()} == set()
