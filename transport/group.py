@@ -155,6 +155,9 @@ class GroupConsumer:
                 raise error
             left = max(0.0, deadline - time.monotonic())
             consumer = self._open
+            if consumer._coordinator._coordination_task.done():
+                # The client would raise a CancelledError of its own here, which the caller would take for its own.
+                raise Doubt("the membership broke down", "start another consumer", where=self._where)
             try:
                 if consumer._subscription.reassignment_in_progress:
                     consumer._coordinator.check_errors()

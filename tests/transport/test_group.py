@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -221,15 +222,19 @@ async def test_a_rebalance_longer_than_the_poll_interval_is_survived(tmp_path: P
     loading = 14
     async with broker_behind_wire(tmp_path) as (kafka, wire):
         topic = await make_topic(kafka, partitions=2)
+        refused: dict[int, Callable[[bytes], bytes]] = {ApiKey.JOIN_GROUP: join_group_error(loading)}
         async with member(kafka, [topic], max_poll_interval_s=1.0) as first:
-            wire.replace_response[ApiKey.JOIN_GROUP] = join_group_error(loading)
-            async with Member(kafka, [topic]):
-                ends = time.monotonic() + 4.0
+            # From the moment that it wants to join again, nobody is let in.
+            first._on_revoked = lambda _: wire.replace_response.update(refused)
+            async with Member(kafka, [topic]) as second:
+                while not wire.replace_response:
+                    await first.poll(0.1)
+                ends = time.monotonic() + 3.0
                 while time.monotonic() < ends:
-                    await first.poll(0.2)
+                    assert await first.poll(0.2) == []
                 assert first.assignment() == frozenset()
-            del wire.replace_response[ApiKey.JOIN_GROUP]
-            await first.joined(2)
+                wire.replace_response.clear()
+                await asyncio.gather(first.joined(1), second.joined(1))
 
 
 async def test_a_position_outside_the_log_is_said_and_never_reset(kafka: KafkaSettings) -> None:
@@ -247,6 +252,16 @@ async def test_a_position_outside_the_log_is_said_and_never_reset(kafka: KafkaSe
         assert _offsets(await consumer.take(5)) == list(range(5))
         assert await consumer.beginning_offsets([one]) == {one: 0}
         assert await consumer.end_offsets([zero, one]) == {zero: 0, one: 5}
+
+
+async def test_a_membership_that_broke_down_is_a_doubt(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka)
+    async with member(kafka, [topic]) as consumer:
+        # As the client does to itself when it wants to join and to leave at once.
+        consumer._consumer._coordinator._coordination_task.cancel()
+        await asyncio.sleep(0.1)
+        with pytest.raises(Doubt, match="membership"):
+            await consumer.poll(0.1)
 
 
 async def test_a_failing_callback_is_not_swallowed(kafka: KafkaSettings) -> None:
