@@ -20,7 +20,7 @@ from ops.tiny_model.lanes import Lanes
 from ops.tiny_model.optim import Optimiser, learning_rate
 from ops.tiny_model.runs import Run
 from ops.tiny_model.scenes import CODE_SIZE, IMAGE_SIZE, Scene, random_scene, scene_code
-from ops.tiny_model.text import CODE_SCALE
+from ops.tiny_model.text import CODE_SCALE, TEXT_WIDTH
 
 __all__ = ["Latents", "build", "prepare", "train"]
 
@@ -57,7 +57,7 @@ def build() -> UNet2DConditionModel:
         down_block_types=("DownBlock2D",) * levels, up_block_types=("UpBlock2D",) * levels,
         mid_block_type="UNetMidBlock2D", resnet_time_scale_shift="scale_shift",
         addition_embed_type="text_time", addition_time_embed_dim=_TIME_ID_WIDTH,
-        projection_class_embeddings_input_dim=CODE_SIZE + _TIME_IDS * _TIME_ID_WIDTH,
+        projection_class_embeddings_input_dim=CODE_SIZE + _TIME_IDS * _TIME_ID_WIDTH, cross_attention_dim=TEXT_WIDTH,
     )  # fmt: skip
     torch.nn.init.zeros_(unet.conv_out.weight)
     return unet

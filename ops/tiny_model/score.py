@@ -144,6 +144,6 @@ def score_model(
     import torch
     from diffusers import DiffusionPipeline
 
-    pipeline = DiffusionPipeline.from_pretrained(model_dir, torch_dtype=torch.float32)
+    pipeline = DiffusionPipeline.from_pretrained(model_dir, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return score_pipeline(pipeline, n, steps, seed, on_progress)

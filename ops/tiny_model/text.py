@@ -19,14 +19,14 @@ from ops.tiny_model.optim import Optimiser, learning_rate
 from ops.tiny_model.runs import Run
 from ops.tiny_model.scenes import CODE_SIZE, random_scene, scene_code
 
-__all__ = ["CODE_SCALE", "build", "build_tokenizer", "embed", "train"]
+__all__ = ["CODE_SCALE", "TEXT_WIDTH", "build", "build_tokenizer", "embed", "train"]
 
 CODE_SCALE = 4.0
 """The pooled embedding of a caption is this times its scene's code: of the size of other inputs of the UNet."""
 
 _MAX_TOKENS = 48
 _VOCABULARY = 768
-_WIDTH = 192
+TEXT_WIDTH = 192
 _LAYERS = 3
 _PEAK_RATE = 2e-3
 _START, _END = "<|startoftext|>", "<|endoftext|>"
@@ -62,7 +62,8 @@ def build(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
     """A fresh text model for the tokenizer's vocabulary."""
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=_WIDTH, intermediate_size=3 * _WIDTH, projection_dim=CODE_SIZE,
+            vocab_size=len(tokenizer), projection_dim=CODE_SIZE,
+            hidden_size=TEXT_WIDTH, intermediate_size=3 * TEXT_WIDTH,
             num_hidden_layers=_LAYERS, num_attention_heads=6, max_position_embeddings=_MAX_TOKENS,
             bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
