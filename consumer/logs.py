@@ -51,9 +51,9 @@ def configure(level: str = "INFO") -> None:
 
 
 def logger(stage: str) -> Logger:
-    """The logger of a stage; every line carries its name."""
-    bound: Logger = structlog.stdlib.get_logger(stage).bind(stage=stage)
-    return bound
+    """The logger of a stage; every line carries its name. It takes its shape at its first line, after ``configure``."""
+    lazy: Logger = structlog.stdlib.get_logger(stage, stage=stage)
+    return lazy
 
 
 def prompt_facts(prompt: str) -> dict[str, Any]:

@@ -94,6 +94,10 @@ class EngineProcess:
         self._up.set()
         self._supervisor = asyncio.create_task(self._supervise(), name="engine-supervisor")
 
+    async def available(self) -> None:
+        """Wait until a child is up; returns at once after ``stop``."""
+        await self._up.wait()
+
     async def generate(self, batch: Batch, on_step: Callable[[int], None]) -> BatchDone:
         """Run a batch; waits for the batch before it, and for a child that is being started.
 

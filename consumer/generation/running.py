@@ -75,6 +75,8 @@ class EngineLoop:
                 self._idle_since = max(self._idle_since, time.monotonic())
                 continue
             await self._finisher.room()
+            # Before the batch is taken: a start that is announced while there is no engine would count as one.
+            await self._engine.available()
             taken = self._backlog.take()
             if taken is not None and not self._stopping:
                 await self._run(*taken)

@@ -23,7 +23,7 @@ from schemas.events import Control, Event, JobAssigned, JobFailed, JobReleased, 
 from schemas.ids import event_id, new_id
 from schemas.requests import Parameters
 from schemas.settings import Settings
-from schemas.topics import Topics
+from schemas.topics import Topics, TopicSpec
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing, Record
@@ -84,16 +84,18 @@ class Installation:
 
     @classmethod
     async def make(cls, settings: Settings, models: Path) -> Self:
-        kafka = settings.kafka
-        topics = Topics(kafka.prefix)
-        specs = topics.specs(
+        made = cls(settings.model_copy(update={"models": models}), Topics(settings.kafka.prefix))
+        await ensure_topics(settings.kafka, made.specs())
+        return made
+
+    def specs(self) -> list[TopicSpec]:
+        kafka = self.settings.kafka
+        return self.topics.specs(
             partitions=kafka.partitions,
             jobs_partitions=kafka.jobs_partitions,
             replication=kafka.replication,
             pools=["default"],
         )
-        await ensure_topics(kafka, specs)
-        return cls(settings.model_copy(update={"models": models}), topics)
 
     def record(self, assigned: JobAssigned, partition: int) -> Outgoing:
         envelope = Envelope(

@@ -1,0 +1,167 @@
+"""What is left when a worker, its engine, the store or the broker dies at the worst moment: each job ends once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from consumer.faults import EXIT_CODE, POINTS
+from ops.local.stack import Stack
+from schemas.errors import Code
+from schemas.events import JobFailed, JobStarted, JobSucceeded
+from schemas.outputs import Manifest, manifest_key
+from schemas.settings import Settings
+from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded, write_null_models
+from tests.stack import OwnBroker, store_settings
+from transport.objects import ObjectStore
+
+Start = Callable[..., WorkerProcess]
+
+pytestmark = pytest.mark.timeout(180)
+
+
+async def usable(objects: ObjectStore, ends: Sequence[JobSucceeded]) -> None:
+    """Each success names pictures that are there with their content, and its manifest says the same."""
+    for end in ends:
+        for output in end.outputs:
+            assert hashlib.sha256(await objects.get(output.key)).hexdigest() == output.sha256
+        manifest = Manifest.model_validate_json(await objects.get(manifest_key(end.tenant, end.request_id)))
+        assert manifest.outputs == end.outputs
+
+
+async def test_a_killed_engine_comes_back_and_its_jobs_are_done_again(
+    installation: Installation, worker: Start, objects: ObjectStore
+) -> None:
+    running = await worker(EASEL_NULL_STEP_S="0.3").ready()
+    jobs = [job(images=2), job(seed=3), job(seed=4)]
+    await installation.assign(*jobs)
+    await installation.until(JobStarted, 1)
+    await asyncio.sleep(0.5)
+    running.child().kill()
+    ends = succeeded(await installation.ends(3))
+    assert len(ends) == 3
+    await usable(objects, ends)
+    assert running.metric("easel_engine_restarts_total") == 1
+    again = [event for event in await installation.outcomes() if isinstance(event, JobStarted)]
+    # What was in the batch that was lost is then tried by itself.
+    assert len(again) > 3
+    assert any(event.alone for event in again)
+
+
+async def test_a_job_whose_engine_always_dies_fails_and_leaves_others_alone(
+    installation: Installation, worker: Start, tmp_path: Path
+) -> None:
+    write_null_models(tmp_path, attempts=2)
+    running = await worker(EASEL_NULL_STEP_S="1").ready()
+    killer = job(steps=50)
+    await installation.assign(killer)
+    for start in (1, 2):
+        await installation.until(JobStarted, start)
+        await asyncio.sleep(0.5)
+        running.child().kill()
+    (end,) = await installation.ends(1)
+    assert isinstance(end, JobFailed)
+    assert end.error.code is Code.ENGINE_LOST
+    assert end.retryable
+    assert "Traceback" not in end.error.message
+    await installation.assign(job(steps=1))
+    assert len(await installation.ends(2)) == 2
+
+
+async def test_an_engine_that_hangs_is_killed(installation: Installation, worker: Start) -> None:
+    running = await worker(EASEL_NULL_STEP_S="0.3", EASEL_GENERATION_HANG_S="2").ready()
+    await installation.assign(job(steps=8))
+    await installation.until(JobStarted)
+    await asyncio.sleep(0.5)
+    running.child().suspend()
+    succeeded(await installation.ends(1))
+    assert 'easel_engine_restarts_total{cause="hang"} 1.0' in running.get("/metrics")[1]
+
+
+async def test_when_a_worker_is_killed_another_takes_over(
+    installation: Installation, worker: Start, objects: ObjectStore
+) -> None:
+    first = await worker(EASEL_NULL_STEP_S="0.5").ready()
+    child = first.child()
+    jobs = [job(seed=seed) for seed in range(6)]
+    await installation.assign(*jobs)
+    await installation.until(JobStarted, 1)
+    first.signal(signal.SIGKILL)
+    await worker().ready()
+    ends = succeeded(await installation.ends(6, within_s=40))
+    await usable(objects, ends)
+    # The GPU must not be held by an orphan.
+    child.wait(5)
+
+
+@pytest.mark.parametrize("point", sorted(point for point in POINTS if point.startswith("generation.")))
+async def test_a_death_at_any_point_leaves_one_usable_set_of_outputs(
+    installation: Installation, worker: Start, objects: ObjectStore, point: str
+) -> None:
+    dying = worker(EASEL_FAULT=point)
+    assigned = job(images=2)
+    await installation.assign(assigned)
+    assert await dying.ended(within_s=40) == EXIT_CODE
+    await worker().ready()
+    ends = await installation.until(JobSucceeded, 1, within_s=40)
+    await asyncio.sleep(0.5)
+    ends = [event for event in await installation.outcomes() if isinstance(event, JobSucceeded)]
+    # Told twice, perhaps, but never in two ways: the manifest that is there is what is told again.
+    assert len({event.model_dump_json(exclude={"worker", "attempt"}) for event in ends}) == 1
+    await usable(objects, [event for event in ends if isinstance(event, JobSucceeded)])
+
+
+async def test_a_store_that_is_away_for_a_while_loses_nothing(
+    settings: Settings, tmp_path: Path, own_store: Stack
+) -> None:
+    own = store_settings(own_store)
+    async with ObjectStore(own) as objects:
+        await objects.ensure_bucket()
+        away = settings.model_copy(update={"store": own})
+        installation = await Installation.make(away, write_null_models(tmp_path))
+        running = WorkerProcess(installation, tmp_path / "worker.log", {"EASEL_NULL_STEP_S": "0.5"}).start()
+        try:
+            await running.ready()
+            await installation.assign(job())
+            await installation.until(JobStarted)
+            await asyncio.to_thread(own_store.stop, "store", hard=True)
+            await asyncio.sleep(4)
+            assert [event for event in await installation.outcomes() if isinstance(event, JobSucceeded)] == []
+            await asyncio.to_thread(own_store.start, "store")
+            await usable(objects, succeeded(await installation.ends(1, within_s=40)))
+        finally:
+            running.kill()
+
+
+async def test_a_broker_that_is_killed_loses_no_finished_job(
+    own_broker: OwnBroker, settings: Settings, tmp_path: Path, objects: ObjectStore
+) -> None:
+    installation = await Installation.make(
+        settings.model_copy(update={"kafka": own_broker.settings}), write_null_models(tmp_path)
+    )
+    running = WorkerProcess(installation, tmp_path / "worker.log", {"EASEL_NULL_STEP_S": "0.5"}).start()
+    try:
+        await running.ready()
+        await installation.assign(job(), job(seed=2))
+        await installation.until(JobStarted, 2)
+        await own_broker.restart(hard=True)
+        await usable(objects, succeeded(await installation.ends(2, within_s=60)))
+        await installation.assign(job(seed=3))
+        assert len({end.request_id for end in await installation.ends(3, within_s=60)}) == 3
+        assert running.process is not None
+        assert running.process.poll() is None
+    finally:
+        running.kill()
+
+
+@pytest.fixture
+def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("store"))
+    stack.up("store")
+    yield stack
+    stack.down()
