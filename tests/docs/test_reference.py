@@ -26,8 +26,9 @@ from schemas.topics import Topics
 from tests.docs.pages import PAGES, ROOT, blocks, first_cells, inline_code, name_of, read, table_rows
 from tests.schemas.files import write
 
-EVENT_TYPES = {shape.TYPE for _, shape in inspect.getmembers(events, inspect.isclass) if "TYPE" in vars(shape)} | {
-    GenerationRequest.TYPE
+EVENT_TYPES: set[str] = {
+    GenerationRequest.TYPE,
+    *(vars(shape)["TYPE"] for _, shape in inspect.getmembers(events, inspect.isclass) if "TYPE" in vars(shape)),
 }
 SDK_VARIABLES = {"EASEL_TENANT", "EASEL_KID", "EASEL_KEY_FILE", "EASEL_KEY"}
 SECRETS = {"EASEL_KAFKA_PASSWORD", "EASEL_STORE_ACCESS_KEY", "EASEL_STORE_SECRET_KEY", "EASEL_API_SIGNING_KEY"}

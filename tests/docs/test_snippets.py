@@ -1,0 +1,98 @@
+"""The snippets of the documentation do what the page says, on a real Kafka and a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from schemas.ids import time_of
+from tests.docs.conftest import Installation
+from tests.docs.pages import PAGES, Block, blocks, name_of
+from transport.objects import ObjectStore
+
+RUNNABLE = [block for page in PAGES for block in blocks(name_of(page)) if block.name]
+ENDED_WITHIN_S = 60.0
+
+
+def named(name: str) -> Block:
+    return next(block for block in RUNNABLE if block.name == name)
+
+
+def script(folder: Path, block: Block) -> list[str]:
+    path = folder / f"{block.name}.py"
+    path.write_text(block.text, encoding="utf-8")
+    return [sys.executable, str(path)]
+
+
+def line_with(text: str, process: subprocess.Popen[str]) -> str:
+    """The first line of output that holds ``text``."""
+    killer = threading.Timer(ENDED_WITHIN_S, process.kill)
+    killer.start()
+    with process:
+        try:
+            assert process.stdout is not None
+            found = next((line for line in process.stdout if text in line), None)
+        finally:
+            killer.cancel()
+            process.kill()
+    assert found, f"{text} was not seen within {ENDED_WITHIN_S:g} s"
+    return found
+
+
+def test_a_snippet_of_one_name_is_the_same_everywhere() -> None:
+    assert all(block.text == named(block.name or "").text for block in RUNNABLE)
+
+
+def test_every_python_block_is_run() -> None:
+    python = [block for page in PAGES for block in blocks(name_of(page)) if block.language == "python"]
+    assert python == RUNNABLE
+    assert {block.name for block in python} == {"publish", "subscribe", "sdk"}
+
+
+def test_every_python_block_uses_no_more_than_it_says() -> None:
+    for name in ("publish", "subscribe"):
+        assert "easel" not in "".join(line for line in named(name).text.splitlines() if "import" in line)
+
+
+@pytest.mark.system
+class TestOnRealParts:
+    def test_what_is_published_is_read_by_the_subscriber(self, installation: Installation) -> None:
+        request_id = installation.run(script(installation.folder, named("publish"))).strip()
+        assert abs(time_of(request_id) / 1000 - time.time()) < 60
+        line = line_with(request_id, installation.start(script(installation.folder, named("subscribe"))))
+        assert line.split()[:2] == [request_id, "easel.generation.succeeded.v1"]
+        assert self.stored(installation, line.split("'")[1])
+
+    def test_the_sdk(self, installation: Installation) -> None:
+        lines = installation.run(script(installation.folder, named("sdk"))).splitlines()
+        assert lines[0] == "easel.generation.accepted.v1"
+        assert lines[-2] == "easel.generation.succeeded.v1"
+        assert lines[-1].count("outputs/atelier/") == 2
+
+    def test_the_call_over_http(self, installation: Installation) -> None:
+        [curl] = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]
+        port = installation.environment["EASEL_API_PORT"]
+        answer = json.loads(installation.run(["bash", "-c", curl.replace(":8080/", f":{port}/")]))
+        assert answer["state"] == "accepted"
+
+    def test_the_command(self, installation: Installation) -> None:
+        installation.run([sys.executable, "-m", "ops.cli", "submit", "a large red circle on a white background"])
+        [picture] = (installation.folder / "easel-out").glob("*.png")
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+    def stored(self, installation: Installation, key: str) -> bool:
+        """Whether the picture is there, with the content that its key names."""
+
+        async def get() -> bytes:
+            async with ObjectStore(installation.store) as objects:
+                return await objects.get(key)
+
+        return hashlib.sha256(asyncio.run(get())).hexdigest()[:16] in key
