@@ -80,8 +80,8 @@ class Model:
         return sum(one.who == who for one in self.open() if id(one) not in out)
 
     def used(self, who: str, day: str) -> int:
-        cost = {None: lambda one: one.images, "failed": lambda _: 0, "succeeded": lambda one: one.delivered}
-        return sum(1000 * cost[one.end](one) for one in self.asked if (one.who, one.day) == (who, day))
+        mine = [one for one in self.asked if (one.who, one.day) == (who, day) and one.end != "failed"]
+        return sum(1000 * (one.images if one.end is None else one.delivered) for one in mine)
 
     def may_take_token(self, who: str, at_ms: int) -> bool:
         """Play the bucket from the very beginning, in fractions."""
