@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -33,13 +32,6 @@ from tests.stack import OwnBroker
 from transport.tail import read_partition
 
 PROMPT = "a small red circle on a white background"
-
-
-@pytest.fixture
-async def announcer(kafka: KafkaSettings) -> AsyncIterator[Announcer]:
-    await make_topics(kafka)
-    async with Announcer(kafka) as announcer:
-        yield announcer
 
 
 def client_of(kafka: KafkaSettings) -> Client:
