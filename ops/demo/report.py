@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from ops.demo.verdict import Numbers
 from schemas.settings import Settings
 
 __all__ = ["show"]
+
+_LEAST_PROMPT_CHARS = 24
+_OTHER_COLUMNS = 54
 
 _WAYS: Mapping[str, tuple[str, Colour]] = {
     BY_SDK: ("the SDK over Kafka, EdDSA", (201, 72, 66)),
@@ -41,11 +45,12 @@ def _sheet(observer: Observer, contents: Mapping[str, bytes], note: str) -> byte
     return contact_sheet("easel", note, rows)
 
 
-def _outcomes(observer: Observer) -> Table:
-    """What became of each of the requests."""
+def _outcomes(observer: Observer, width: int) -> Table:
+    """What became of each of the requests, in at most ``width`` columns where that can be."""
+    prompt_chars = max(_LEAST_PROMPT_CHARS, width - _OTHER_COLUMNS)
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("tenant", no_wrap=True)
-    table.add_column("request", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("request", no_wrap=True)
     table.add_column("became", no_wrap=True)
     table.add_column("pictures", no_wrap=True, justify="right")
     table.add_column("units", no_wrap=True, justify="right")
@@ -57,7 +62,7 @@ def _outcomes(observer: Observer) -> Table:
             style = "green" if made else "yellow" if became == planned.ends else "bold red"
             table.add_row(
                 name,
-                str(planned.data["prompt"]),
+                textwrap.shorten(str(planned.data["prompt"]), prompt_chars, placeholder=" …"),
                 Text(became, style=style),
                 str(len(made.outputs)) if made else "",
                 units(made.cost_milliunits) if made else "",
@@ -88,7 +93,7 @@ def _reason(known: Observed, planned: Planned) -> str:
 def show(console: Console, run: Demo, numbers: Numbers, folder: Path, directory: Path, *, kept: bool) -> None:
     """Save pictures and contact sheet in ``folder``, and say everything that there is to say."""
     console.print()
-    console.print(_outcomes(run.observer), soft_wrap=False)
+    console.print(_outcomes(run.observer, console.width), soft_wrap=False)
     _refusals(console, run.observer)
     console.print()
     _show_accounts(console, run.accounts, balanced=run.balanced)

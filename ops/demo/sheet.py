@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ _CARD = (_SIDE + 2 * _PAD, _SIDE + 2 * _PAD + _CAPTION)
 _PAPER = (246, 245, 242)
 _INK = (38, 38, 43)
 _GREY = (124, 123, 130)
-_WRAP = 29
+_CAPTION_SIZE = 13
 _LINES = 3
 
 Colour = tuple[int, int, int]
@@ -81,8 +80,22 @@ def _place(sheet: Image.Image, picture: Picture, at: tuple[int, int]) -> None:
     corners = Image.new("L", (4 * _SIDE, 4 * _SIDE), 0)
     ImageDraw.Draw(corners).rounded_rectangle((0, 0, 4 * _SIDE - 1, 4 * _SIDE - 1), 24, fill=255)
     sheet.paste(image, (left + _PAD, top + _PAD), corners.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
-    lines = textwrap.wrap(picture.caption, _WRAP, max_lines=_LINES, placeholder=" …")
-    draw.multiline_text((left + _PAD, top + _SIDE + _PAD + 8), "\n".join(lines), fill=_INK, font=_font(13), spacing=3)
+    lines = _wrapped(draw, picture.caption)
+    draw.multiline_text(
+        (left + _PAD, top + _SIDE + _PAD + 8), "\n".join(lines), fill=_INK, font=_font(_CAPTION_SIZE), spacing=3
+    )
+
+
+def _wrapped(draw: ImageDraw.ImageDraw, text: str) -> list[str]:
+    """``text`` in lines that fit under a picture."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if draw.textlength(longer, font=_font(_CAPTION_SIZE)) <= _SIDE:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines if len(lines) <= _LINES else [*lines[: _LINES - 1], lines[_LINES - 1] + " …"]
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
