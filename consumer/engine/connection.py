@@ -106,8 +106,7 @@ class ChildConnection:
             async with asyncio.timeout(limit_s):
                 message = await self._answers.get()
         except TimeoutError:
-            self._cause = "hang"
-            self.kill()
+            self.kill("hang")
             await self.ended()
             raise EngineLostError("hang", f"the engine said nothing for {limit_s:g} s and was killed") from None
         if message is None:
@@ -119,9 +118,10 @@ class ChildConnection:
             raise EngineError(message.code, message.message)
         return message
 
-    def kill(self) -> None:
-        """End it at once: it may hang in a driver, and holds nothing worth saving."""
+    def kill(self, cause: str = "died") -> None:
+        """End it at once: it may hang in a driver, and holds nothing worth saving. ``cause`` is what will be told."""
         if self._process.returncode is None:
+            self._cause = cause
             self._process.kill()
 
     async def ended(self) -> str:
@@ -139,7 +139,8 @@ class ChildConnection:
             pass
         finally:
             self._writer.close()
-            self.kill()
+            if self._process.returncode is None:
+                self._process.kill()
             self._answers.put_nowait(None)
 
     async def _follow_stderr(self) -> None:

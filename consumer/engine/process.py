@@ -145,7 +145,7 @@ class EngineProcess:
             self._supervisor = None
         child, self._child = self._child, None
         if child is not None:
-            child.kill()
+            child.kill("stopped")
             await child.ended()
         # Whoever waits for a start is let go, and told that there will be none.
         self._up.set()
