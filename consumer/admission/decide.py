@@ -243,7 +243,7 @@ def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effe
 
 def _dead_letter(rules: Rules, record: Record, cause: ErrorBody, *, blamed: str | None = None) -> Effects:
     return Effects(
-        messages=[messages.dead_letter(rules, record, cause)],
+        messages=[messages.dead_lettered(rules, record, cause)],
         decisions=[Decision("dead_lettered", cause.code, None)],
         blamed=blamed,
     )

@@ -1,4 +1,4 @@
-"""``tenants.yaml`` and ``models.yaml`` in force: read again when they change, kept as they were when the new is wrong."""
+"""``tenants.yaml`` and ``models.yaml`` in force: read again when they change, kept as they were when wrong."""
 
 from __future__ import annotations
 

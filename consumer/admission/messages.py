@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from datetime import UTC, datetime
 
 from consumer.admission.intake import APPENDED_HEADER, home_of
@@ -11,16 +9,14 @@ from consumer.admission.placement import jobs_partition
 from consumer.admission.quota import Account, balance
 from consumer.admission.rules import Rules
 from consumer.admission.state import OpenRequest, RequestKey
+from consumer.dead_letters import dead_letter
 from schemas.envelope import Envelope
 from schemas.errors import ErrorBody
-from schemas.events import Control, DeadLetter, Event, JobAssigned, Usage
+from schemas.events import Control, Event, JobAssigned, Usage
 from schemas.ids import event_id
 from transport.records import Outgoing, Record
 
-__all__ = ["control", "dead_letter", "job", "moved", "rerouted", "result", "usage"]
-
-_WHOLE_BYTES = 1024 * 1024
-_HEAD_BYTES = 4096
+__all__ = ["control", "dead_lettered", "job", "moved", "rerouted", "result", "usage"]
 
 
 def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None) -> list[Outgoing]:
@@ -106,32 +102,9 @@ def rerouted(rules: Rules, record: Record, *, tenant: str, appended_ms: int) -> 
     )
 
 
-def dead_letter(rules: Rules, record: Record, cause: ErrorBody) -> Outgoing:
-    """The record, whole up to 1 MiB, with what is wrong with it and where it was."""
-    value = record.value or b""
-    truncated = len(value) > _WHOLE_BYTES
-    kept = value[:_HEAD_BYTES] if truncated else value
-    letter = DeadLetter(
-        cause=cause,
-        stage="admission",
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        appended_ms=record.timestamp_ms,
-        key_base64=None if record.key is None else _base64(record.key),
-        value_base64=None if record.value is None else _base64(kept),
-        value_bytes=len(value),
-        value_sha256=hashlib.sha256(value).hexdigest(),
-        headers=[(name, _base64(content or b"")) for name, content in record.headers],
-        truncated=truncated,
-    )
-    return Outgoing(
-        topic=rules.topics.dead_letters,
-        value=letter.model_dump_json().encode(),
-        key=record.key,
-        headers=(("content-type", b"application/json"), ("easel_type", DeadLetter.TYPE.encode())),
-        partition=record.partition,
-    )
+def dead_lettered(rules: Rules, record: Record, cause: ErrorBody) -> Outgoing:
+    """The record, whole, to the people who look after it."""
+    return dead_letter(rules.topics.dead_letters, record, cause, stage="admission", partition=record.partition)
 
 
 def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, traceparent: str | None) -> Envelope:
@@ -144,7 +117,3 @@ def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, tracepa
         traceparent=traceparent,
         data=event.model_dump_json().encode(),
     )
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
