@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from producer_api.background import end
 from producer_api.errors import ApiError
 from producer_api.metrics import Metrics
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
@@ -53,9 +54,7 @@ class Keyring:
 
     async def stop(self) -> None:
         """Follow it no longer."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
 
     def tenant_of(self, key: str) -> str | None:
         """The tenant of an API key; None for one that is unknown or withdrawn."""

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
+from producer_api.background import end
 from producer_api.exceptions import ClientError, ResultGone, Unreachable
 from producer_api.handles import Handle
 from producer_api.wire import Received, read_event, subject_of
@@ -50,9 +51,7 @@ class Follower:
 
     async def stop(self) -> None:
         """End every handle that is still open."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._resources.aclose()
         self._fail(Unreachable("the client was closed: open another one and submit again with the same id"))
 
@@ -132,15 +131,13 @@ class Follower:
                         return
 
         reading = asyncio.create_task(read())
-        caught_up = asyncio.create_task(tail.caught_up.wait())
+        caught_up = asyncio.create_task(_wait(tail.caught_up))
         try:
             await asyncio.wait((reading, caught_up), return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 await reading
         finally:
-            for task in (reading, caught_up):
-                task.cancel()
-            await asyncio.gather(reading, caught_up, return_exceptions=True)
+            await end(reading, caught_up)
 
     def _fail(self, failure: ClientError) -> None:
         self._failure = failure
@@ -153,3 +150,7 @@ class Follower:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 
+from producer_api.background import end
 from producer_api.metrics import Metrics
 from schemas.connection import KafkaSettings
 from transport.errors import Doubt, TransportError, Unavailable
@@ -42,9 +43,7 @@ class Outlet:
 
     async def stop(self) -> None:
         """Close. Never waits long, with or without a broker."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         if self._publisher is not None:
             await self._publisher.stop()
 

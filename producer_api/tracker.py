@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from producer_api.background import end
 from producer_api.metrics import Metrics
 from producer_api.task_file import Row, TaskFile, TaskFileError, Timed
 from producer_api.wire import Decision, read_event
@@ -57,9 +58,7 @@ class Tracker:
 
     async def stop(self) -> None:
         """Stop, and close the file."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end(self._task)
         await self._in_thread(self._close)
         self._thread.shutdown()
 
