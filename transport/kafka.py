@@ -14,6 +14,7 @@ import aiokafka.errors as kafka
 from aiokafka.helpers import create_ssl_context
 
 from schemas.connection import KafkaSettings
+from transport import header_names
 from transport.errors import Misconfigured, TransportError, limited
 from transport.records import Ack, Outgoing
 from transport.teardown import end_producer, quiet
@@ -24,6 +25,8 @@ MAX_RECORD_BYTES = 2 * 1024 * 1024
 """The largest record a client of ours sends; the dead-letter topic takes as much."""
 MAX_BATCH_BYTES = 512 * 1024
 """Records of one partition that travel together. Also bounds what is kept of a partition while the broker is away."""
+
+header_names.install()
 
 _START_S = 10.0
 _STOP_S = 3.0

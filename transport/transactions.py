@@ -119,7 +119,6 @@ class FencedProducer:
         producer = self._producer
         async with self._step("beginning a transaction"):
             await producer.begin_transaction()
-        quiet(producer._txn_manager._transaction_waiter)
         reached("before_send")
         async with self._step(f"writing to {', '.join(sorted({out.topic for out in messages}))}"):
             futures = [await self._send(out) for out in messages]

@@ -43,12 +43,15 @@ async def test_an_error_at_the_top_of_the_response_is_never_none(tmp_path: Path)
             await consumer.commit({tp: 7})
             for code in (LOADING, NO_COORDINATOR, NOT_COORDINATOR):
                 wire.replace_response[ApiKey.OFFSET_FETCH] = offset_fetch_error(code)
+                wire.requests.clear()
                 # What the client itself makes of such a response: this is the trap.
                 assert await consumer._consumer.committed(tp) is None
 
                 with pytest.raises(OffsetsUnknown) as caught:
                     await consumer.committed([tp], timeout_s=0.5)
                 assert caught.value.partitions == {tp}
+                # Whoever is not, or no longer, the coordinator is not asked again before looking for it anew.
+                assert (wire.requests[ApiKey.FIND_COORDINATOR] > 0) == (code != LOADING)
 
                 waiting = asyncio.create_task(consumer.committed([tp], timeout_s=10.0))
                 await asyncio.sleep(0.2)

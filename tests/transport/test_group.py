@@ -166,6 +166,8 @@ async def test_sticky_members_keep_what_they_can(kafka: KafkaSettings) -> None:
         async with second:
             await asyncio.gather(first.joined(4), second.joined(4))
             had = first.assignment()
+            # What it claims next time is as old as this generation, and no older or younger.
+            assert first._assignor.generation == first._consumer._coordinator.generation > 1
             third = Member(kafka, [topic], assignor="sticky")
             async with third:
                 await until(lambda: len(third.assigned) == 1 and len(first.assigned) == 3)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from schemas.topics import TopicSpec
 from tests.stack import OwnBroker, fresh_name, make_topic
 from transport.errors import OffsetsUnknown, Unavailable
 from transport.kafka import Publisher
+from transport.reader import bounds, read_bounds
 from transport.records import Outgoing, Record, TopicPartition
 from transport.tail import Tail, read_partition
 from transport.topics import ensure_topics
@@ -86,15 +89,19 @@ async def test_reading_passes_markers_and_aborted_records_and_ends(kafka: KafkaS
     await producer.close()
 
 
-async def test_the_end_is_where_it_was_at_the_call(kafka: KafkaSettings) -> None:
+async def test_the_end_is_where_it_was_at_the_call(kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = await make_topic(kafka)
     await _fill(kafka, topic, range(10))
-    seen: list[int] = []
-    async for batch in read_partition(kafka, topic, 0):
-        if not seen:
-            await _fill(kafka, topic, range(10, 20))
-        seen += [record.offset for record in batch]
-    assert seen == list(range(10))
+
+    async def bounds_and_then_more(
+        consumer: Any, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, tuple[int, int]]:
+        found = await bounds(consumer, partitions)
+        await _fill(kafka, topic, range(10, 20))
+        return found
+
+    monkeypatch.setattr("transport.tail.bounds", bounds_and_then_more)
+    assert await _read(kafka, topic) == list(range(10))
 
 
 async def test_an_open_transaction_is_not_waited_for(kafka: KafkaSettings) -> None:
@@ -118,6 +125,8 @@ async def test_an_offset_outside_the_log_is_said(kafka: KafkaSettings) -> None:
     topic = await make_topic(kafka)
     await _fill(kafka, topic, range(3))
     assert await _read(kafka, topic, from_offset=3) == []
+    tp = TopicPartition(topic, 0)
+    assert await read_bounds(kafka, [tp]) == {tp: (0, 3)}
     with pytest.raises(OffsetsUnknown, match="offset 4 is outside the log, which goes from 0 to 3"):
         await _read(kafka, topic, from_offset=4)
     with pytest.raises(Unavailable):

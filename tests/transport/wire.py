@@ -21,6 +21,7 @@ class ApiKey(IntEnum):
     """Numbers of the requests that tests care about: https://kafka.apache.org/protocol#protocol_api_keys."""
 
     OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
     JOIN_GROUP = 11
     HEARTBEAT = 12
     END_TXN = 26
