@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from producer_api.__main__ import EXIT_CONFIGURATION
 from producer_api.server import run_api
 from producer_api.services import StartupError
 from schemas.connection import KafkaSettings, StoreSettings
@@ -95,9 +96,19 @@ def test_the_process_ends_cleanly_when_asked(alone: Installation, number: signal
     assert ISSUER_SECRET not in log
 
 
-def test_what_keeps_it_from_starting_is_one_line(alone: Installation) -> None:
-    env = {**environment(alone, 0), "EASEL_API_SIGNING_KEY_FILE": ""}
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"EASEL_API_SIGNING_KEY_FILE": ""}, "EASEL_API_SIGNING_KEY_FILE"),
+        ({"EASEL_API_PORT": "many"}, "EASEL_API_PORT"),
+        ({"EASEL_KAFKA_SECURITY_PROTOCOL": "SASL_SSL", "EASEL_KAFKA_PASSWORD": "hidden"}, "EASEL_KAFKA"),
+        ({"EASEL_TENANTS": "/nowhere/tenants.yaml"}, "/nowhere/tenants.yaml"),
+    ],
+)
+def test_what_keeps_it_from_starting_is_one_line(alone: Installation, wrong: dict[str, str], said: str) -> None:
+    env = {**environment(alone, 0), **wrong}
     ended = subprocess.run([sys.executable, "-m", "producer_api"], env=env, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 2
-    assert "EASEL_API_SIGNING_KEY_FILE" in ended.stderr
+    assert ended.returncode == EXIT_CONFIGURATION
+    assert said in ended.stderr
+    assert "hidden" not in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
