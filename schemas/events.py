@@ -284,7 +284,7 @@ class DeadLetter(BaseModel):
     appended_ms: int
     key_base64: str | None
     value_base64: str | None
-    """The value; of one larger than 1 MiB only the head."""
+    """The value; of one larger than 1 MiB only the head. Long keys and headers are cut too: see ``truncated``."""
     value_bytes: int
     value_sha256: str
     headers: list[tuple[str, str]]

@@ -18,6 +18,7 @@ _MINUTE_MS = 60_000
 _DAY_MS = 24 * 60 * _MINUTE_MS
 # A dead letter holds a record of up to 1 MiB whole, and base64 makes that a third longer.
 _LARGE_MESSAGE_BYTES = 2 * 1024 * 1024
+_REQUEST_BATCH_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,13 @@ class Topics:
         def compacted_and_kept(milliseconds: int) -> dict[str, str]:
             return {**kept(milliseconds), "cleanup.policy": "compact,delete", "segment.ms": str(10 * _MINUTE_MS)}
 
+        # Anyone's client writes here, compressed by whatever it knows; what our readers can't unpack would stop a
+        # partition. The broker unpacks it instead, and measures it unpacked: a bomb is refused where it arrives.
+        from_outside = {"compression.type": "uncompressed", "max.message.bytes": str(_REQUEST_BATCH_BYTES)}
+
         p = partitions
         specs = [
-            TopicSpec(self.requests, p, kept(7 * _DAY_MS)),
+            TopicSpec(self.requests, p, {**kept(7 * _DAY_MS), **from_outside}),
             TopicSpec(self.rerouted, p, kept(7 * _DAY_MS)),
             TopicSpec(self.outcomes, p, kept(7 * _DAY_MS)),
             TopicSpec(self.ledger, p, ledger),
