@@ -75,13 +75,18 @@ def show_version() -> None:
         out.print("not installed: run from a source tree")
 
 
-@app.callback()
-def _before(
-    show: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
-) -> None:
-    if show:
+def _version_flag(given: bool) -> None:
+    if given:
         show_version()
         raise typer.Exit
+
+
+@app.callback()
+def _before(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_version_flag)
+    ] = False,
+) -> None:
     # Before a subcommand's options are read: some of them default to a variable of the local stack.
     adopt()
 
