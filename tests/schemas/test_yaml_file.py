@@ -42,6 +42,7 @@ def problem(path: Path) -> str:
         ("parts:\n  - number: 1\nparts: []\n", "f.yaml:3: parts: stands twice in one place"),
         ("parts:\n  - number: 1\n  - number: x\n", "f.yaml:3: parts.1.number: "),
         ("parts:\n  - number: 1\n  -\n    nmber: 1\n", "f.yaml:4: parts.1.nmber: "),
+        ("parts:\n  - number: 1\n  - {}\n", "f.yaml:3: parts.1.number: "),
     ],
 )
 def test_a_problem_is_told_by_its_line(tmp_path: Path, text: str, expected: str) -> None:
