@@ -63,9 +63,9 @@ _OPENINGS = (
 )  # fmt: skip
 _CLOSINGS = (", soft shadow", ", simple", ", minimal", ", high quality", ", digital art", ", clean", " please", ", 3d")
 
-_COLOUR_OPEN = 0.07
+_COLOUR_OPEN = 0.1
 _SHAPE_OPEN = 0.05
-_BACKGROUND_OPEN = 0.08
+_BACKGROUND_OPEN = 0.15
 _BARE = 0.04
 
 

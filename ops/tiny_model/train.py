@@ -41,7 +41,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("models/easel-tiny"), help="where the pipeline goes")
     parser.add_argument("--work", type=Path, default=Path(".easel/tiny_model"), help="checkpoints, plots and samples")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=3_000, help="steps of the denoiser")
+    parser.add_argument("--steps", type=int, default=2_000, help="steps of the denoiser")
     parser.add_argument("--autoencoder-steps", type=int, default=1_200)
     parser.add_argument("--text-steps", type=int, default=2_000)
     parser.add_argument("--scenes", type=int, default=24_000, help="drawn scenes that the denoiser learns from")
