@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -35,7 +36,8 @@ from producer_api.follower import Follower
 from producer_api.handles import Handle
 from producer_api.signed import build_request
 from schemas.connection import KafkaSettings
-from schemas.ids import new_id
+from schemas.errors import EaselError
+from schemas.ids import new_id, require_request_id
 from schemas.outputs import ImageFormat
 from schemas.requests import Adapter, GenerationRequest, Priority, invalid_request
 from schemas.signing import Signer
@@ -158,6 +160,10 @@ class Client:
     ) -> Handle:
         """``submit`` for a request that is already in its typed form."""
         id_ = request_id or new_id()
+        try:
+            require_request_id(id_, at_ms=int(time.time() * 1000))
+        except EaselError as error:
+            raise RequestRejected(error.body(), request_id=id_) from None
         record = build_request(request, tenant=self.tenant, signer=self._signer, topics=self._topics, request_id=id_)
         # Before the publish, so that no answer can come before there is somebody to take it.
         handle = self._follower.register(id_)

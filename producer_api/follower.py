@@ -13,7 +13,7 @@ from typing import Any
 from producer_api.background import end
 from producer_api.exceptions import ClientError, ResultGone, Unreachable
 from producer_api.handles import Handle
-from producer_api.wire import Received, read_event, subject_of
+from producer_api.wire import RequestEvent, Terminal, read_event, subject_of
 from schemas.connection import KafkaSettings
 from schemas.events import TERMINAL, Duplicate
 from schemas.ids import DAY_MS, time_of
@@ -79,27 +79,30 @@ class Follower:
         except TransportError as error:
             log.error("stopped following the results of %s: %s", self._tenant, error)
             self._fail(Unreachable(f"following the results stopped: {error}"))
+        except Exception:
+            log.exception("stopped following the results of %s", self._tenant)
+            self._fail(Unreachable("following the results failed; the log says why"))
 
     def _deliver(self, record: Record) -> None:
-        received = self._of_interest(record)
-        if received is None:
+        event = self._of_interest(record)
+        if event is None:
             return
-        for handle in list(self._handles[received.event.request_id]):
-            handle.receive(received)
+        for handle in list(self._handles[event.request_id]):
+            handle.receive(event)
             if handle.done:
                 self.forget(handle)
-            elif isinstance(received.event, Duplicate) and received.event.state in _ENDED:
+            elif isinstance(event, Duplicate) and event.state in _ENDED:
                 # It ended before we began to read: its terminal event lies further back.
                 self._spawn(self._recall(handle))
 
-    def _of_interest(self, record: Record) -> Received | None:
+    def _of_interest(self, record: Record) -> RequestEvent | None:
         if subject_of(record) not in self._handles:
             return None
-        received = read_event(record)
+        event = read_event(record)
         # Ids are unique per tenant only.
-        if received is None or received.event.tenant != self._tenant or received.event.request_id not in self._handles:
+        if event is None or event.tenant != self._tenant or event.request_id not in self._handles:
             return None
-        return received
+        return event
 
     async def _recall(self, handle: Handle) -> None:
         """Look for the terminal event of a request that had ended already."""
@@ -121,13 +124,9 @@ class Follower:
         async def read() -> None:
             async for batch in tail:
                 for record in batch:
-                    received = read_event(record) if subject_of(record) == handle.request_id else None
-                    if (
-                        received is not None
-                        and received.event.tenant == self._tenant
-                        and received.event.TYPE in TERMINAL
-                    ):
-                        handle.receive(received)
+                    event = read_event(record) if subject_of(record) == handle.request_id else None
+                    if isinstance(event, Terminal) and event.tenant == self._tenant:
+                        handle.receive(event)
                         return
 
         reading = asyncio.create_task(read())

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from operator import itemgetter
 
 from producer_api.exceptions import ClientError, GenerationCanceled, GenerationFailed, RequestRejected, TimedOut
-from producer_api.wire import Decision, Progress, Received, RequestEvent, Terminal
+from producer_api.wire import Decision, Progress, RequestEvent, Terminal
 from schemas.events import Accepted, Canceled, Duplicate, Failed, GenerationStep, Rejected, Succeeded
 
 __all__ = ["Handle"]
@@ -31,7 +31,6 @@ class Handle:
         self._appended = 0
         self._steps = 0
         self._early: list[Progress] = []
-        self._seen: set[str] = set()
         self._furthest = (0, -1)
         self._decision: Decision | None = None
         self._end: Terminal | None = None
@@ -102,12 +101,13 @@ class Handle:
                 raise GenerationCanceled(canceled)
         raise self._failure or TimedOut("no result", request_id=self.request_id)
 
-    def receive(self, received: Received) -> None:
-        """Take in an event of this request (called by what follows the topics)."""
-        event = received.event
-        if self.done or received.id in self._seen:
+    def receive(self, event: RequestEvent) -> None:
+        """Take in an event of this request (called by what follows the topics).
+
+        One that was published again changes nothing: there is one decision, one end, and progress moves forward.
+        """
+        if self.done:
             return
-        self._seen.add(received.id)
         if isinstance(event, Progress):
             # Two topics: progress can be read before the decision that it follows from.
             if self._decision is None:

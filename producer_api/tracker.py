@@ -140,7 +140,7 @@ class Tracker:
 
     async def _take_in(self, file: TaskFile, batch: list[Record], tail: Tail) -> None:
         read = [(record, read_event(record)) for record in batch]
-        events = [Timed(received.event, record.timestamp_ms) for record, received in read if received is not None]
+        events = [Timed(event, record.timestamp_ms) for record, event in read if event is not None]
         positions = tail.positions()
         await self._in_thread(lambda: file.apply(events, positions))
         self._metrics.events.inc(len(events))

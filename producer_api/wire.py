@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -21,7 +20,7 @@ from schemas.events import (
 )
 from transport.records import Record
 
-__all__ = ["Decision", "Progress", "Received", "RequestEvent", "Terminal", "read_event", "subject_of"]
+__all__ = ["Decision", "Progress", "RequestEvent", "Terminal", "read_event", "subject_of"]
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +35,6 @@ _SHAPES: dict[str, type[RequestEvent]] = {
 }
 
 
-class Received(NamedTuple):
-    """An event and its ``ce_id``, the same whenever the event is published again."""
-
-    id: str
-    event: RequestEvent
-
-
 def subject_of(record: Record) -> str | None:
     """The request that a record is about, without decoding the rest; None when it does not say."""
     for name, value in record.headers:
@@ -51,7 +43,7 @@ def subject_of(record: Record) -> str | None:
     return None
 
 
-def read_event(record: Record) -> Received | None:
+def read_event(record: Record) -> RequestEvent | None:
     """The event in a record; None for a type that this version does not know, and for one that can't be read.
 
     Both are passed over: a later version may add types, and one damaged record must not end the following of all.
@@ -59,7 +51,7 @@ def read_event(record: Record) -> Received | None:
     try:
         envelope = Envelope.read(record.headers, record.value)
         shape = _SHAPES.get(envelope.type)
-        return None if shape is None else Received(envelope.id, shape.model_validate_json(envelope.data))
+        return None if shape is None else shape.model_validate_json(envelope.data)
     except (EaselError, ValidationError) as error:
         log.warning("passed over %s[%d] offset %d: %s", record.topic, record.partition, record.offset, error)
         return None

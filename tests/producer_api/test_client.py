@@ -146,6 +146,9 @@ async def test_a_request_that_cannot_be_right_is_not_published(kafka: KafkaSetti
         with pytest.raises(RequestRejected) as refused:
             await client.submit(PROMPT, model="easel-tiny", images=11)
         assert refused.value.error.param == "images"
+        with pytest.raises(RequestRejected) as refused:
+            await submit(client, request_id="7")
+        assert refused.value.error.code == Code.ID_INVALID
         handle = await submit(client)
     found = [
         Envelope.read(record.headers, record.value).id

@@ -8,10 +8,10 @@ import itertools
 import pytest
 
 from producer_api import GenerationCanceled, GenerationFailed, Handle, RequestRejected, TimedOut, Unreachable
-from producer_api.wire import Received, RequestEvent
+from producer_api.wire import RequestEvent
 from schemas.errors import Code
 from schemas.events import Accepted, Event, GenerationStep, Succeeded
-from schemas.ids import event_id, new_id
+from schemas.ids import new_id
 from tests.producer_api.support import (
     TENANT,
     accepted,
@@ -30,13 +30,8 @@ ID = new_id()
 def handle_with(*events: RequestEvent) -> Handle:
     handle = Handle(TENANT, ID)
     for event in events:
-        deliver(handle, event)
+        handle.receive(event)
     return handle
-
-
-def deliver(handle: Handle, event: RequestEvent) -> None:
-    number = getattr(event, "attempt", 0) * 1000 + getattr(event, "step", 0)
-    handle.receive(Received(event_id(ID, event.TYPE, number), event))
 
 
 async def told(handle: Handle) -> list[Event]:
@@ -80,8 +75,8 @@ async def test_each_reader_gets_everything_at_its_own_pace() -> None:
     slow = handle.events()
     assert await anext(slow) == accepted(ID)
     fast = asyncio.create_task(told(handle))
-    deliver(handle, step(ID, 1))
-    deliver(handle, succeeded(ID))
+    handle.receive(step(ID, 1))
+    handle.receive(succeeded(ID))
     everything = [accepted(ID), started(ID), step(ID, 1), succeeded(ID)]
     assert await fast == everything
     assert [event async for event in slow] == everything[1:]
@@ -92,8 +87,8 @@ async def test_a_reader_far_behind_misses_the_oldest_steps_alone() -> None:
     reader = handle.events()
     assert await anext(reader) == accepted(ID)
     for number in range(1, 2001):
-        deliver(handle, step(ID, number))
-    deliver(handle, succeeded(ID))
+        handle.receive(step(ID, number))
+    handle.receive(succeeded(ID))
     rest = [event async for event in reader]
     steps = [event.step for event in rest if isinstance(event, GenerationStep)]
     assert steps == list(range(2001 - len(steps), 2001))
@@ -137,7 +132,7 @@ async def test_a_wait_that_ends_too_early_can_be_taken_up_again() -> None:
         await handle.result(timeout_s=0.01)
     assert late.value.request_id == ID
     assert late.value.error.code == Code.SERVICE_UNAVAILABLE
-    deliver(handle, succeeded(ID))
+    handle.receive(succeeded(ID))
     assert await handle.result(timeout_s=0.01) == succeeded(ID)
 
 
