@@ -10,8 +10,10 @@ from functools import cache
 from typing import Any
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from schemas.errors import Code, EaselError, ErrorType
 from schemas.requests import GenerationRequest
 from schemas.signing import ALGORITHMS, Algorithm, KeyEntry, Signer, Verified, verify
 
@@ -126,6 +128,14 @@ def case(algorithm: Algorithm, **changes: Any) -> Case:
     return replace(Case(token=token(algorithm), keys={KID: entry(algorithm)}), **changes)
 
 
+def code_of(given: Case) -> Code:
+    """The code under which it is refused; a test that verifies instead fails here."""
+    with pytest.raises(EaselError) as caught:
+        given.verify()
+    assert caught.value.type is ErrorType.AUTHENTICATION
+    return caught.value.code
+
+
 __all__ = [
     "ALGORITHMS",
     "BODY",
@@ -138,6 +148,7 @@ __all__ = [
     "Case",
     "case",
     "claims",
+    "code_of",
     "entry",
     "private_key",
     "segment",
