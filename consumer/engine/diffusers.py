@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Made, Missed, Shape
 from consumer.engine.cores import available_cores
@@ -48,6 +50,7 @@ class DiffusersEngine:
         self.unload()
         revision = weights_revision(card.pipeline)
         torch.set_num_threads(available_cores())
+        _quiet_libraries()
         try:
             pipeline = DiffusionPipeline.from_pretrained(
                 card.pipeline, torch_dtype=getattr(torch, card.dtype), use_safetensors=True, local_files_only=True
@@ -147,6 +150,13 @@ def _result(item: Item, image: npt.NDArray[np.float32]) -> Made | Missed:
             item.id, Code.GENERATION_FAILED, "the model's numbers overflowed: try another seed or lower guidance"
         )
     return Made(item.id, np.ascontiguousarray((image * 255).round().clip(0, 255).astype(np.uint8)))
+
+
+def _quiet_libraries() -> None:
+    """No progress bars, and no warnings: that about a prompt that is too long quotes the prompt."""
+    for library in (diffusers_logging, transformers_logging):
+        library.disable_progress_bar()
+        library.set_verbosity_error()
 
 
 def _device(name: str) -> str:

@@ -1,0 +1,125 @@
+"""One test of the contract, over every engine and every family of pipelines that we have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from consumer.engine.contract import Batch, Engine, Item, Made, Missed, Shape
+from consumer.engine.engines import ENGINES, make_engine
+from schemas.catalog import ModelCard
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+]
+
+Generate = Callable[..., dict[str, np.ndarray]]
+RED = Item("red", "a small red circle on a white background", 1)
+BLUE = Item("blue", "a large blue square on a yellow background, and some more words", 2)
+GREEN = Item("green", "a green star", 3)
+
+
+@pytest.fixture(scope="module", params=["null", "easel-tiny", "random-sd"])
+def card(request: pytest.FixtureRequest, cards: dict[str, ModelCard]) -> ModelCard:
+    return cards[request.param]
+
+
+@pytest.fixture(scope="module")
+def engine(card: ModelCard) -> Iterator[Engine]:
+    made = make_engine(card.engine)
+    made.load(card)
+    made.warm()
+    yield made
+    made.unload()
+    made.unload()
+
+
+def shape_of(card: ModelCard, *, guidance: float | None = None, negative: bool = False) -> Shape:
+    given = card.defaults
+    return Shape(
+        given.width, given.height, given.steps, given.guidance if guidance is None else guidance, negative=negative
+    )
+
+
+@pytest.fixture
+def generate(engine: Engine) -> Generate:
+    def run(shape: Shape, *items: Item) -> dict[str, np.ndarray]:
+        results = engine.generate(Batch("m", shape, items), lambda _: None, lambda _: False)
+        assert [result.id for result in results] == [item.id for item in items]
+        assert all(isinstance(result, Made) for result in results)
+        return {result.id: result.pixels for result in results if isinstance(result, Made)}
+
+    return run
+
+
+def test_pictures_have_the_shape_that_was_asked_for(card: ModelCard, generate: Generate) -> None:
+    for pixels in generate(shape_of(card), RED, BLUE).values():
+        assert pixels.shape == (card.defaults.height, card.defaults.width, 3)
+        assert pixels.dtype == np.uint8
+        assert pixels.flags.c_contiguous
+        assert pixels.std() > 0
+
+
+@pytest.mark.parametrize("guidance", [0.0, None])
+def test_a_picture_does_not_depend_on_its_company(card: ModelCard, generate: Generate, guidance: float | None) -> None:
+    shape = shape_of(card, guidance=guidance)
+    together = generate(shape, RED, BLUE, GREEN)
+    for item in (RED, BLUE, GREEN):
+        alone = generate(shape, item)[item.id].astype(int)
+        # One step of 255 is rounding: 1e-5 of the float may be on either side of it.
+        assert np.abs(alone - together[item.id]).max() <= 1
+        assert (alone != together[item.id]).mean() < 1e-3
+
+
+def test_the_same_again_is_the_same(card: ModelCard, generate: Generate) -> None:
+    first, again = generate(shape_of(card), RED)["red"], generate(shape_of(card), RED)["red"]
+    assert np.array_equal(first, again)
+
+
+def test_seed_prompt_and_negative_prompt_make_a_difference(card: ModelCard, generate: Generate) -> None:
+    shape = shape_of(card)
+    base = generate(shape, RED)["red"]
+    assert not np.array_equal(base, generate(shape, Item("red", RED.prompt, 99))["red"])
+    assert not np.array_equal(base, generate(shape, Item("red", BLUE.prompt, RED.seed))["red"])
+    negative = Item("red", RED.prompt, RED.seed, "blue, a square")
+    assert not np.array_equal(base, generate(shape_of(card, negative=True), negative)["red"])
+
+
+def test_steps_are_told_as_they_are_done(card: ModelCard, engine: Engine) -> None:
+    seen: list[int] = []
+    engine.generate(Batch("m", shape_of(card), (RED,)), seen.append, lambda _: False)
+    assert seen == list(range(1, card.defaults.steps + 1))
+
+
+def test_a_canceled_batch_stops_at_the_next_step(card: ModelCard, engine: Engine) -> None:
+    seen: list[int] = []
+    results = engine.generate(Batch("m", shape_of(card), (RED, BLUE)), seen.append, lambda _: bool(seen))
+    assert list(results) == []
+    assert seen == [1]
+
+
+def test_a_canceled_picture_leaves_its_mates_alone(card: ModelCard, engine: Engine, generate: Generate) -> None:
+    whole = generate(shape_of(card), RED, BLUE)
+    left = engine.generate(Batch("m", shape_of(card), (RED, BLUE)), lambda _: None, lambda item: item == "red")
+    (blue,) = left
+    assert isinstance(blue, Made)
+    assert blue.id == "blue"
+    assert np.abs(blue.pixels.astype(int) - whole["blue"]).max() <= 1
+
+
+def test_the_revision_names_the_weights(card: ModelCard, engine: Engine) -> None:
+    again = make_engine(card.engine)
+    again.load(card)
+    assert again.weights_revision == engine.weights_revision != ""
+    again.unload()
+
+
+def test_every_engine_is_tested(cards: dict[str, ModelCard]) -> None:
+    assert {one.engine for one in cards.values()} == set(ENGINES)
+
+
+def test_missed_is_not_made() -> None:
+    assert not issubclass(Missed, Made)
