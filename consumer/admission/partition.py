@@ -34,6 +34,8 @@ _RETRY_S = 0.2
 _RETRY_MOST_S = 5.0
 _STUCK_S = 15.0
 _HELD_BATCHES = 4
+# Dead letters are a third larger than what they hold, and a transaction must end well within its time limit.
+_BATCH_BYTES = 8 * 1024 * 1024
 _BLAMED_TENANTS = 3
 _BLAMED_WITHIN_S = 60.0
 
@@ -70,6 +72,7 @@ class PartitionRunner:
         self._log = logger("admission").bind(partition=partition)
         self._inputs = {TopicPartition(topic, partition): name for name, topic in topics.inputs().items()}
         self._records: deque[Record] = deque()
+        self._held_bytes = 0
         self._wake = asyncio.Event()
         self._owned = True
         self._accepting = False
@@ -84,9 +87,12 @@ class PartitionRunner:
             return
         if not self._records:
             self._advanced = time.monotonic()
-        self._records.extend(records)
+        for record in records:
+            self._records.append(record)
+            self._held_bytes += len(record.value or b"")
         self._wake.set()
-        if not self._held and len(self._records) > _HELD_BATCHES * self._settings.admission.batch_records:
+        many = len(self._records) > _HELD_BATCHES * self._settings.admission.batch_records
+        if not self._held and (many or self._held_bytes > _HELD_BATCHES * _BATCH_BYTES):
             self._held = True
             for tp in self._inputs:
                 self._consumer.pause(tp)
@@ -94,7 +100,7 @@ class PartitionRunner:
     def suspend(self) -> None:
         """A rebalance has begun: nothing is delivered until ``resume``."""
         self._owned = self._accepting = False
-        self._records.clear()
+        self._drop_records()
         self._wake.set()
 
     def resume(self) -> None:
@@ -160,7 +166,7 @@ class PartitionRunner:
                     await self._commit(producer, state, records)
         finally:
             self._accepting = False
-            self._records.clear()
+            self._drop_records()
             await producer.close()
 
     async def _restore(self) -> PartitionState:
@@ -174,9 +180,13 @@ class PartitionRunner:
         self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=state.in_flight)
         return state
 
+    def _drop_records(self) -> None:
+        self._records.clear()
+        self._held_bytes = 0
+
     def _begin(self, state: PartitionState) -> None:
         """Let the inputs deliver from where the memory stands."""
-        self._records.clear()
+        self._drop_records()
         self._held = False
         for tp, name in self._inputs.items():
             self._consumer.release(tp, state.next_offsets[name])
@@ -194,8 +204,13 @@ class PartitionRunner:
             except TimeoutError:
                 return []
         most = self._settings.admission.batch_records
-        taken = [self._records.popleft() for _ in range(min(most, len(self._records)))]
-        if self._held and len(self._records) <= most:
+        taken: list[Record] = []
+        size = 0
+        while self._records and len(taken) < most and size < _BATCH_BYTES:
+            taken.append(record := self._records.popleft())
+            size += len(record.value or b"")
+        self._held_bytes -= size
+        if self._held and len(self._records) <= most and self._held_bytes <= _BATCH_BYTES:
             self._held = False
             for tp in self._inputs:
                 self._consumer.resume(tp)
