@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -26,7 +26,7 @@ class ClientConfig:
     """All that a client needs to know."""
 
     tenant: str
-    signer: Signer = field(repr=False)
+    signer: Signer
     kafka: KafkaSettings
 
     @classmethod
