@@ -18,7 +18,7 @@ from ops.tiny_model.scenes import BACKGROUNDS, COLOURS, IMAGE_SIZE, PLACES, SHAP
 __all__ = ["Found", "Reading", "read"]
 
 _FRAME = 3
-_SHADES = np.linspace(0.55, 1.1, 23)
+_SHADES = np.linspace(0.55, 1.1, 12)
 _DIFFERENT = 17.0
 _LEAST_AREA = 50
 _LEAST_OVERLAP = 0.72

@@ -33,7 +33,9 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 def build_tokenizer(folder: Path, seed: int) -> CLIPTokenizer:
-    """Make a byte-level BPE tokenizer from our own captions, keep it in `folder` and load it as pipelines do."""
+    """Make a byte-level BPE tokenizer from our own captions and keep it in `folder`, or load the one that is there."""
+    if (folder / "tokenizer.json").exists():
+        return CLIPTokenizer.from_pretrained(folder)
     rng = np.random.default_rng((seed, 17))
     texts = [caption(random_scene(rng), rng)[0] for _ in range(4000)]
     bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>", unk_token=_END))

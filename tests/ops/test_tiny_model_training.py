@@ -37,7 +37,8 @@ def train(folder: Path, steps: int, stop_after: int | None = None) -> tuple[nn.M
         batch = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(step))
 
         def loss(rows: slice, batch: Tensor = batch) -> Tensor:
-            return (model(batch[rows]).float() - batch[rows]).square().mean()
+            value: Tensor = (model(batch[rows]).float() - batch[rows]).square().mean()
+            return value
 
         run.log(step, lanes.backward(model, loss, len(batch)))
         optimiser.step(learning_rate(step, 60, 1e-2))
@@ -74,7 +75,8 @@ def test_lanes_give_the_gradients_of_the_whole_batch() -> None:
         model = small_model()
 
         def loss(rows: slice, model: nn.Module = model) -> Tensor:
-            return (model(batch[rows]).float() - batch[rows]).square().mean()
+            value: Tensor = (model(batch[rows]).float() - batch[rows]).square().mean()
+            return value
 
         value = Lanes(count).backward(model, loss, len(batch))
         gradients.append((value, [p.grad.clone() for p in model.parameters() if p.grad is not None]))
