@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 import time
 from datetime import UTC, datetime
 
@@ -113,11 +114,11 @@ async def test_a_store_that_is_away_or_silent_is_unavailable_in_time(store: Stor
             await objects.get("a")
         assert time.monotonic() - start < 3.5
 
-    silent = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(30), "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-    async with ObjectStore(store.model_copy(update={"endpoint": f"127.0.0.1:{port}", "timeout_s": 1.0})) as objects:
-        start = time.monotonic()
-        with pytest.raises(Unavailable):
-            await objects.put("a", b"x", content_type="text/plain")
-        assert time.monotonic() - start < 2.0
-    silent.close()
+    # It accepts the connection, and never answers.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with ObjectStore(store.model_copy(update={"endpoint": endpoint, "timeout_s": 1.0})) as objects:
+            start = time.monotonic()
+            with pytest.raises(Unavailable):
+                await objects.put("a", b"x", content_type="text/plain")
+            assert time.monotonic() - start < 2.0
