@@ -25,7 +25,7 @@ from schemas.settings import Settings
 from schemas.signing import read_signing_key
 from schemas.tenants import Directory, load_tenants
 from schemas.yaml_file import ConfigError
-from transport.errors import Misconfigured, NotFound, TransportError
+from transport.errors import Misconfigured, TransportError
 from transport.objects import ObjectStore
 from transport.topics import check_topics
 
@@ -161,13 +161,12 @@ async def reach_checks(found: Settings, catalog: Catalog | None, directory: Dire
         checks.append(Check("kafka", "wrong", str(error), "`easel up`, or set EASEL_KAFKA_BOOTSTRAP_SERVERS"))
     async with ObjectStore(found.store.model_copy(update={"timeout_s": _CALL_S})) as store:
         try:
-            await store.stat("easel-doctor")
-        except NotFound:
+            # A listing names a bucket that is not there; a look at one object would not tell it from a missing object.
+            async for _ in store.list("easel-doctor"):
+                break
             checks.append(Check("store", "ok", f"bucket {found.store.bucket!r} at {found.store.endpoint}"))
         except Misconfigured as error:
             checks.append(Check("store", "wrong", error.what, error.remedy))
         except TransportError as error:
             checks.append(Check("store", "wrong", str(error), "`easel up`, or set EASEL_STORE_ENDPOINT"))
-        else:
-            checks.append(Check("store", "ok", f"bucket {found.store.bucket!r} at {found.store.endpoint}"))
     return checks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -15,6 +15,7 @@ from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from ops.cli.usage import units
 from producer_api.wire import RequestEvent, read_event
 from schemas.connection import KafkaSettings
+from schemas.envelope import Envelope
 from schemas.events import Accepted, Canceled, Duplicate, Failed, GenerationStep, Rejected, Succeeded
 from schemas.topics import Topics
 from transport.records import Record
@@ -52,15 +53,13 @@ async def _follow(
     async with Tail(kafka, [names.results, *([names.progress] if progress else [])], start=start) as tail:
         async for batch in tail:
             for record in batch:
-                received = read_event(record)
-                if received is None or tenant not in {None, received.event.tenant}:
+                event = read_event(record)
+                if event is None or tenant not in {None, event.tenant}:
                     continue
                 if as_json:
-                    event = received.event
-                    data = event.model_dump(mode="json")
-                    print_json({"time_ms": record.timestamp_ms, "id": received.id, "type": event.TYPE, "data": data})
+                    print_json(_as_json(record, event))
                 else:
-                    out.print(_line(record, received.event))
+                    out.print(_line(record, event))
                 shown += 1
                 if shown == count:
                     return
@@ -75,6 +74,11 @@ def _start(since: str | None) -> Start:
     if match is None:
         raise CommandError(f"--since {since!r} is not a time", "say 90s, 10m, 2h, 1d or all", code=ExitCode.USAGE)
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def _as_json(record: Record, event: RequestEvent) -> dict[str, Any]:
+    id_ = Envelope.read(record.headers, record.value).id
+    return {"time_ms": record.timestamp_ms, "id": id_, "type": event.TYPE, "data": event.model_dump(mode="json")}
 
 
 def _line(record: Record, event: RequestEvent) -> Text:

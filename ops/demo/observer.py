@@ -112,10 +112,9 @@ class Observer:
                 self._wake()
 
     def _take(self, record: Record) -> None:
-        received = read_event(record)
-        if received is None:
+        event = read_event(record)
+        if event is None:
             return
-        event = received.event
         known = self._observed.setdefault(event.request_id, Observed())
         match event:
             case Accepted():

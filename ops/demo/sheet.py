@@ -47,7 +47,7 @@ class Row:
 
 def contact_sheet(title: str, note: str, rows: Sequence[Row]) -> bytes:
     """The sheet as a PNG."""
-    columns = max(1, *(len(row.pictures) for row in rows))
+    columns = max([1, *(len(row.pictures) for row in rows)])
     width = 2 * _MARGIN + columns * (_CARD[0] + _GAP) - _GAP
     height = _MARGIN + _HEADER + len(rows) * (_TITLE + _CARD[1] + _GAP) + _MARGIN - _GAP
     sheet = Image.new("RGB", (width, height), _PAPER)
