@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from consumer.admission.batch import decide_batch, group_offsets
 from consumer.admission.counting import count
+from consumer.admission.inbox import Inbox
 from consumer.admission.restore import restore_partition
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
@@ -33,9 +33,6 @@ _TICK_S = 0.25
 _RETRY_S = 0.2
 _RETRY_MOST_S = 5.0
 _STUCK_S = 15.0
-_HELD_BATCHES = 4
-# Dead letters are a third larger than what they hold, and a transaction must end well within its time limit.
-_BATCH_BYTES = 8 * 1024 * 1024
 _BLAMED_TENANTS = 3
 _BLAMED_WITHIN_S = 60.0
 
@@ -71,8 +68,7 @@ class PartitionRunner:
         self._metrics = metrics
         self._log = logger("admission").bind(partition=partition)
         self._inputs = {TopicPartition(topic, partition): name for name, topic in topics.inputs().items()}
-        self._records: deque[Record] = deque()
-        self._held_bytes = 0
+        self._inbox = Inbox(settings.admission.batch_records)
         self._wake = asyncio.Event()
         self._owned = True
         self._accepting = False
@@ -85,14 +81,11 @@ class PartitionRunner:
         """Records just fetched. Dropped unless accepting: they are fetched again from the ledger's offsets."""
         if not self._accepting:
             return
-        if not self._records:
+        if not self._inbox:
             self._advanced = time.monotonic()
-        for record in records:
-            self._records.append(record)
-            self._held_bytes += len(record.value or b"")
+        self._inbox.add(records)
         self._wake.set()
-        many = len(self._records) > _HELD_BATCHES * self._settings.admission.batch_records
-        if not self._held and (many or self._held_bytes > _HELD_BATCHES * _BATCH_BYTES):
+        if not self._held and self._inbox.full:
             self._held = True
             for tp in self._inputs:
                 self._consumer.pause(tp)
@@ -100,7 +93,7 @@ class PartitionRunner:
     def suspend(self) -> None:
         """A rebalance has begun: nothing is delivered until ``resume``."""
         self._owned = self._accepting = False
-        self._drop_records()
+        self._inbox.clear()
         self._wake.set()
 
     def resume(self) -> None:
@@ -116,7 +109,7 @@ class PartitionRunner:
     @property
     def stuck(self) -> bool:
         """Whether records wait and nothing was committed for a while."""
-        return bool(self._records) and time.monotonic() - self._advanced > _STUCK_S
+        return bool(self._inbox) and time.monotonic() - self._advanced > _STUCK_S
 
     async def run(self) -> None:
         """Serve until ``stop``. Raises ``Misconfigured`` for what only a person can mend."""
@@ -166,7 +159,7 @@ class PartitionRunner:
                     await self._commit(producer, state, records)
         finally:
             self._accepting = False
-            self._drop_records()
+            self._inbox.clear()
             await producer.close()
 
     async def _restore(self) -> PartitionState:
@@ -180,13 +173,9 @@ class PartitionRunner:
         self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=state.in_flight)
         return state
 
-    def _drop_records(self) -> None:
-        self._records.clear()
-        self._held_bytes = 0
-
     def _begin(self, state: PartitionState) -> None:
         """Let the inputs deliver from where the memory stands."""
-        self._drop_records()
+        self._inbox.clear()
         self._held = False
         for tp, name in self._inputs.items():
             self._consumer.release(tp, state.next_offsets[name])
@@ -196,21 +185,15 @@ class PartitionRunner:
 
     async def _take(self) -> list[Record]:
         """The next batch: what has arrived, at once; nothing after a tick."""
-        if not self._records:
+        if not self._inbox:
             self._wake.clear()
             try:
                 async with asyncio.timeout(_TICK_S):
                     await self._wake.wait()
             except TimeoutError:
                 return []
-        most = self._settings.admission.batch_records
-        taken: list[Record] = []
-        size = 0
-        while self._records and len(taken) < most and size < _BATCH_BYTES:
-            taken.append(record := self._records.popleft())
-            size += len(record.value or b"")
-        self._held_bytes -= size
-        if self._held and len(self._records) <= most and self._held_bytes <= _BATCH_BYTES:
+        taken = self._inbox.take()
+        if self._held and self._inbox.has_room:
             self._held = False
             for tp in self._inputs:
                 self._consumer.resume(tp)

@@ -82,16 +82,6 @@ async def test_what_nobody_signed_goes_to_the_dead_letters(house: House) -> None
     assert max(letter["value_bytes"] for letter in letters) == 1_000_000
 
 
-async def test_a_storm_of_large_forgeries_fits_into_transactions(house: House) -> None:
-    """Each becomes a dead letter a third larger than itself: a batch is bounded by bytes as well as by records."""
-    good = house.request("acme")
-    large = Outgoing(good.topic, b"x" * 1_000_000, good.key, (), good.partition)
-    await house.publish(*[large] * 60, good)
-    await house.admission().ready()
-    await house.until(lambda results: kinds(results)["generation.accepted"] == 1, within_s=90)
-    assert len(await house.read(house.topics.dead_letters)) == 60
-
-
 @pytest.mark.parametrize(
     "point", ["after_fence", "after_restore", "before_send", "before_offsets", "before_commit", "after_commit"]
 )
