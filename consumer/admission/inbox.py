@@ -1,4 +1,4 @@
-"""Records that were fetched and wait for their batch: bounded, because a partition in doubt decides nothing for a while."""
+"""Records that were fetched and wait for their batch, bounded: a partition in doubt decides nothing for a while."""
 
 from __future__ import annotations
 
@@ -25,12 +25,10 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._records)
 
-    @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether to fetch no more for now."""
         return len(self._records) > _HELD_BATCHES * self._most or self._bytes > _HELD_BATCHES * BATCH_BYTES
 
-    @property
     def has_room(self) -> bool:
         """Whether to fetch again: at most a batch is left."""
         return len(self._records) <= self._most and self._bytes <= BATCH_BYTES

@@ -85,7 +85,7 @@ class PartitionRunner:
             self._advanced = time.monotonic()
         self._inbox.add(records)
         self._wake.set()
-        if not self._held and self._inbox.full:
+        if not self._held and self._inbox.is_full():
             self._held = True
             for tp in self._inputs:
                 self._consumer.pause(tp)
@@ -193,7 +193,7 @@ class PartitionRunner:
             except TimeoutError:
                 return []
         taken = self._inbox.take()
-        if self._held and self._inbox.has_room:
+        if self._held and self._inbox.has_room():
             self._held = False
             for tp in self._inputs:
                 self._consumer.resume(tp)

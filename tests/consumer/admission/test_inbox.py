@@ -37,10 +37,10 @@ def test_one_record_is_always_taken() -> None:
 def test_full_and_room_leave_a_gap_between_them() -> None:
     inbox = Inbox(10)
     inbox.add(records(40))
-    assert not inbox.full
+    assert not inbox.is_full()
     inbox.add(records(1))
-    assert inbox.full
-    while not inbox.has_room:
+    assert inbox.is_full()
+    while not inbox.has_room():
         assert inbox.take()
     assert len(inbox) <= 10
 
@@ -48,8 +48,8 @@ def test_full_and_room_leave_a_gap_between_them() -> None:
 def test_bytes_alone_make_it_full() -> None:
     inbox = Inbox(500)
     inbox.add(records(5, BATCH_BYTES))
-    assert inbox.full
+    assert inbox.is_full()
     inbox.clear()
-    assert inbox.has_room
-    assert not inbox.full
+    assert inbox.has_room()
+    assert not inbox.is_full()
     assert inbox.take() == []
