@@ -66,6 +66,7 @@ class EngineProcess:
         self._busy = asyncio.Lock()
         self._supervisor: asyncio.Task[None] | None = None
         self._failures = 0
+        self._stopped = False
         self._model: str | None = None
         self._wanted: str | None = None
         self._revision = ""
@@ -121,7 +122,8 @@ class EngineProcess:
                         if isinstance(answer, Step) and answer.step > 0:
                             on_step(answer.step)
                 except EngineLostError as error:
-                    self._up.clear()
+                    if not self._stopped:
+                        self._up.clear()
                     # One that ended before it took the batch ended of something else: the next child gets it.
                     if begun or error.cause != "died":
                         raise
@@ -137,7 +139,8 @@ class EngineProcess:
             self._child.send(Cancel(frozenset(ids)))
 
     async def stop(self) -> None:
-        """Kill the child, also in the middle of a batch. A second call does nothing."""
+        """Kill the child, also in the middle of a batch, for good. A second call does nothing."""
+        self._stopped = True
         if self._supervisor is not None:
             self._supervisor.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -154,7 +157,7 @@ class EngineProcess:
         while True:
             await self._up.wait()
             child = self._child
-            if child is None:
+            if child is None or self._stopped:
                 raise EngineLostError("stopped", "the engine has been stopped")
             if child.alive:
                 return child
