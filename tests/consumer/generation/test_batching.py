@@ -1,0 +1,127 @@
+"""Which pictures run together."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.generation.batching import Batcher, BatchKey, Piece, batch_key
+from schemas.requests import Adapter
+from tests.consumer.generation.harness import parameters
+
+SMALL = batch_key(parameters())
+LARGE = batch_key(parameters(width=128))
+
+
+def batcher(budget: int = 4) -> Batcher[str]:
+    return Batcher(lambda _: budget)
+
+
+def taken(of: Batcher[str]) -> list[str]:
+    found = of.next()
+    assert found is not None
+    return [f"{piece.owner}{piece.index}" for piece in found[1]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": "other"},
+        {"width": 128},
+        {"height": 128},
+        {"steps": 5},
+        {"guidance": 2.0},
+        {"negative_prompt": "blue"},
+        {"adapters": [Adapter(name="lora", scale=0.5)]},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_may_not_share_a_batch(change: dict[str, object]) -> None:
+    assert batch_key(parameters(**change)) != SMALL
+
+
+@pytest.mark.parametrize("change", [{"prompt": "x"}, {"seed": 1}, {"images": 3}, {"format": "webp"}, {"quality": 3}])
+def test_what_may_share_a_batch(change: dict[str, object]) -> None:
+    assert batch_key(parameters(**change)) == SMALL
+
+
+def test_one_that_waits_alone_leaves_at_once() -> None:
+    waiting = batcher()
+    waiting.add("a", SMALL, range(1))
+    assert taken(waiting) == ["a0"]
+    assert waiting.next() is None
+
+
+def test_the_oldest_leads_and_is_joined_by_its_kind() -> None:
+    waiting = batcher()
+    waiting.add("a", SMALL, range(1))
+    waiting.add("b", LARGE, range(2))
+    waiting.add("c", SMALL, range(2))
+    assert taken(waiting) == ["a0", "c0", "c1"]
+    assert taken(waiting) == ["b0", "b1"]
+
+
+def test_a_job_beyond_the_budget_is_split_and_its_rest_leads() -> None:
+    waiting = batcher()
+    waiting.add("a", SMALL, range(6))
+    waiting.add("b", SMALL, range(1))
+    assert taken(waiting) == ["a0", "a1", "a2", "a3"]
+    assert taken(waiting) == ["a4", "a5", "b0"]
+
+
+def test_alone_means_without_others() -> None:
+    waiting = batcher()
+    waiting.add("a", SMALL, range(2))
+    waiting.add("b", SMALL, range(1), alone=True)
+    waiting.add("c", SMALL, range(1))
+    assert taken(waiting) == ["a0", "a1", "c0"]
+    assert taken(waiting) == ["b0"]
+
+
+def test_what_is_put_back_goes_first() -> None:
+    waiting = batcher()
+    waiting.add("a", LARGE, range(1))
+    waiting.put_back("b", SMALL, [2, 3], alone=True)
+    assert taken(waiting) == ["b2", "b3"]
+
+
+def test_a_budget_that_was_too_large_is_lowered_for_its_kind_only() -> None:
+    waiting = batcher()
+    waiting.lower(SMALL, 1)
+    waiting.add("a", SMALL, range(2))
+    waiting.add("b", LARGE, range(4))
+    assert taken(waiting) == ["a0"]
+    waiting.remove("a")
+    assert taken(waiting) == ["b0", "b1", "b2", "b3"]
+
+
+@given(
+    jobs=st.lists(st.tuples(st.sampled_from([SMALL, LARGE]), st.integers(1, 10), st.booleans()), max_size=20),
+    budget=st.integers(1, 6),
+)
+def test_every_picture_leaves_once_in_order_and_never_in_bad_company(
+    jobs: list[tuple[BatchKey, int, bool]], budget: int
+) -> None:
+    waiting: Batcher[int] = Batcher(lambda _: budget)
+    for owner, (key, images, alone) in enumerate(jobs):
+        waiting.add(owner, key, range(images), alone=alone)
+    left: list[Piece[int]] = []
+    first_seen: list[int] = []
+    while (batch := waiting.next()) is not None:
+        key, pieces = batch
+        owners = {piece.owner for piece in pieces}
+        assert 1 <= len(pieces) <= budget
+        assert {jobs[owner][0] for owner in owners} == {key}
+        assert len(owners) == 1 or not any(jobs[owner][2] for owner in owners)
+        still = [owner for owner in range(len(jobs)) if owner not in first_seen]
+        if min(owners) in still:
+            assert min(owners) == still[0], "the oldest leads"
+        first_seen += [owner for owner in sorted(owners) if owner not in first_seen]
+        left += pieces
+    wanted = Counter((owner, index) for owner, (_, images, _) in enumerate(jobs) for index in range(images))
+    assert Counter((piece.owner, piece.index) for piece in left) == wanted
+    for owner, (_, images, _) in enumerate(jobs):
+        assert [piece.index for piece in left if piece.owner == owner] == list(range(images))

@@ -1,0 +1,47 @@
+"""Pictures as files."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from consumer.generation.outputs import encode
+from schemas.outputs import MEDIA_TYPES, ImageFormat
+
+FACTS: dict[str, Any] = {"request_id": "r", "seed": 2**53 - 1, "parameters": {"prompt": "红色的圆 😀 " * 250}}
+PIXELS = np.random.default_rng(0).integers(0, 256, size=(40, 24, 3), dtype=np.uint8)
+
+
+def facts_in(data: bytes) -> Any:
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return json.loads(picture.info["easel"] if picture.format == "PNG" else picture.getexif()[0x010E])
+
+
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
+def test_a_picture_keeps_its_size_and_says_where_it_comes_from(kind: ImageFormat) -> None:
+    data = encode(PIXELS, kind, 95, FACTS)
+    picture = Image.open(io.BytesIO(data))
+    assert Image.MIME[picture.format or ""] == MEDIA_TYPES[kind]
+    assert picture.size == (24, 40)
+    assert facts_in(data) == FACTS
+
+
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
+def test_equal_pictures_make_equal_bytes(kind: ImageFormat) -> None:
+    assert encode(PIXELS, kind, 90, FACTS) == encode(PIXELS.copy(), kind, 90, dict(reversed(FACTS.items())))
+
+
+def test_png_is_exact() -> None:
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode(PIXELS, "png", 1, FACTS)))), PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_quality_counts(kind: ImageFormat) -> None:
+    small, large = encode(PIXELS, kind, 10, {}), encode(PIXELS, kind, 95, {})
+    assert len(small) < len(large)
