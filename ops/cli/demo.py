@@ -49,6 +49,7 @@ def demo(
         show(console, run, numbers, folder, directory, kept=kept)
     finally:
         if not kept:
+            console.print("\nstopping everything", style="dim")
             # It takes a second or two, and one more Ctrl-C must not leave it half done.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             stack.down()

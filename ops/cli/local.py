@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from ops.cli.devfiles import DEV_TENANTS, environment, make_tenants, sdk_environment
 from ops.cli.installation import DATA_VARIABLE, data_dir, read_env, settings, write_env
 from ops.cli.services import Services
-from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
+from ops.cli.terminal import CommandError, ExitCode, err, out, print_json, this_command
 from ops.local.stack import Endpoints, Stack
 from schemas.connection import StoreSettings
 from transport.objects import ObjectStore
@@ -68,7 +68,9 @@ def up(data: DataOption = None, as_json: _JSON = False) -> None:
     out.print(f"logs      {directory / 'logs'}")
     if directory != Path(".easel").resolve():
         out.print(f"For the other commands:  export {DATA_VARIABLE}={directory}")
-    out.print('Next: `easel topics`, then `easel all`, then `easel submit "a small red circle on a white background"`.')
+    easel = this_command()
+    out.print(f"Next: {easel} topics && {easel} all, and in another terminal:")
+    out.print(f'      {easel} submit "a small red circle on a white background"')
 
 
 def down(data: DataOption = None) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
+import sysconfig
 import traceback
 from enum import IntEnum
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,6 +36,7 @@ __all__ = [
     "out",
     "print_json",
     "quiet_clients",
+    "this_command",
     "treat_sigterm_as_ctrl_c",
 ]
 
@@ -133,6 +137,15 @@ def epilog(*examples: str) -> str:
     """What stands at the end of a command's ``--help``: examples, and the exit codes."""
     # A blank line is what keeps two lines apart in typer's help.
     return "\n\n".join([*(f"$ {example}" for example in examples), EPILOG])
+
+
+def this_command() -> str:
+    """How a person calls this command from here: by its name, or by its path where its folder is not on the PATH."""
+    script = Path(sysconfig.get_path("scripts")) / "easel"
+    on_path = shutil.which("easel")
+    if on_path and Path(on_path).resolve() == script.resolve():
+        return "easel"
+    return str(script.relative_to(Path.cwd()) if script.is_relative_to(Path.cwd()) else script)
 
 
 def quiet_clients() -> None:

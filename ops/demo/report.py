@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.cli.accounts import Account, Accounts
+from ops.cli.installation import DATA_VARIABLE
+from ops.cli.terminal import this_command
 from ops.cli.usage import units, usage_table
 from ops.demo.observer import Observed, Observer, pictures_of
 from ops.demo.plan import BY_HTTP, BY_PLAIN_CLIENT, BY_SDK, TENANTS, Planned, requests_of
@@ -144,18 +146,19 @@ def _show_accounts(console: Console, accounts: Accounts, *, balanced: bool) -> N
 
 def _next_steps(console: Console, settings: Settings, directory: Path, *, kept: bool) -> None:
     """What a newcomer may do now."""
-    prompt = '"a small yellow star above a large purple heart on a white background"'
+    easel = this_command()
+    submit = f'{easel} submit "a small yellow star above a large purple heart on a white background"'
     if kept:
-        stays = directory.parent != Path.cwd() / ".easel"
-        variable = f"EASEL_DATA={directory if stays else directory.relative_to(Path.cwd())}"
+        here = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
         console.print(f"\nIt keeps running. Its API: http://{settings.api.host}:{settings.api.port}/docs", style="bold")
-        console.print(f"  {variable} easel submit {prompt} --images 2")
-        console.print(f"  {variable} easel watch --since 10m")
-        console.print(f"  {variable} easel usage")
-        console.print(f"  {variable} easel down        ends it", markup=False)
+        for line in (f"{submit} --images 2", f"{easel} watch --since 10m", f"{easel} usage", f"{easel} down"):
+            console.print(f"  {DATA_VARIABLE}={here} {line}", markup=False)
         return
-    console.print("\nEverything was stopped. To go on:", style="bold")
-    console.print("  easel demo --keep                     the same, and it keeps running")
-    console.print("  easel up && easel topics && easel all a stack of your own; then, in another terminal,")
-    console.print(f"  easel submit {prompt}")
-    console.print("  ops/demo/plain_client.py              how another system publishes and subscribes", markup=False)
+    console.print("\nTo go on:", style="bold")
+    for line, what in (
+        (f"{easel} demo --keep", "the same, and it keeps running"),
+        (f"{easel} up && {easel} topics && {easel} all", "a stack of your own; in another terminal:"),
+        (submit, ""),
+        ("less ops/demo/plain_client.py", "how another system publishes and subscribes"),
+    ):
+        console.print(f"  {line}" + (f"   # {what}" if what else ""), markup=False)

@@ -1,0 +1,98 @@
+"""``easel bench``: how fast this is, as ratios to bare loops that run beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ops.cli.terminal import CommandError, ExitCode, epilog, err, out, print_json
+from schemas.catalog import load_catalog
+from schemas.settings import Settings
+
+if TYPE_CHECKING:
+    from ops.bench.report import Progress as Told
+    from ops.bench.report import Report
+
+app = typer.Typer(
+    invoke_without_command=True,
+    help="Measure easel beside bare loops of the same work. Without a bench's name: all of them.",
+    epilog=epilog("easel bench", "easel bench admission", "easel bench engine --pairs 10 --json"),
+)
+
+_RESULTS = Path("bench-results")
+_SECONDS = 1.0
+_PAIRS = 5
+
+Json = Annotated[bool, typer.Option("--json", help="Only the last line: JSON, one line a bench.")]
+
+
+@app.callback()
+def _all(context: typer.Context, as_json: Json = False) -> None:
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise typer.BadParameter(f"write it last: easel bench {context.invoked_subcommand} --json")
+        return
+    _admission(_SECONDS, as_json=as_json)
+    _engine(_PAIRS, as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench admission", "easel bench admission --seconds 5 --json"))
+def admission(
+    seconds: Annotated[float, typer.Option(help="Length of each of the 30 measurements.", min=0.01)] = _SECONDS,
+    as_json: Json = False,
+) -> None:
+    """Requests a second that one process decides, beside PyJWT and json alone. Needs no broker."""
+    _admission(seconds, as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench engine", "easel bench engine --pairs 10"))
+def engine(
+    pairs: Annotated[int, typer.Option(help="Pairs of measurements at each batch size.", min=1)] = _PAIRS,
+    as_json: Json = False,
+) -> None:
+    """Pictures a second of easel-tiny in the engine's process, beside a bare diffusers loop."""
+    _engine(pairs, as_json=as_json)
+
+
+def _admission(seconds: float, *, as_json: bool) -> None:
+    from ops.bench.admission import PACKAGES, bench_admission
+
+    _run("admission", PACKAGES, lambda told: bench_admission(seconds, told), as_json=as_json)
+
+
+def _engine(pairs: int, *, as_json: bool) -> None:
+    from ops.bench.engine import MODEL, PACKAGES, bench_engine
+
+    path = Settings().models
+    card = load_catalog(path).models.get(MODEL)
+    if card is None:
+        remedy = "run this in a clone of easel, or set EASEL_MODELS to its models.yaml"
+        raise CommandError(f"{path} has no {MODEL}", remedy, code=ExitCode.SETUP)
+    _run("engine", PACKAGES, lambda told: asyncio.run(bench_engine(card, pairs, told)), as_json=as_json)
+
+
+def _run(name: str, packages: Iterable[str], bench: Callable[[Told], Report], *, as_json: bool) -> None:
+    from ops.bench.report import BenchError, conditions, save
+
+    found = conditions(packages)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        bar = bars.add_task(name, total=None)
+        try:
+            report = bench(lambda done, total: bars.update(bar, completed=done, total=total))
+        except BenchError as error:
+            raise CommandError(str(error)) from error
+    path = save(report, found, _RESULTS)
+    if not as_json:
+        loads = " ".join(f"{load:g}" for load in found["load_average_before"])
+        out.print(f"{found['cpu']}, {found['cores']} cores, load average before: {loads}", style="dim", markup=False)
+        for table in report.tables:
+            out.print(table)
+            out.print()
+        err.print(f"every measurement, and the conditions: {path}", style="dim", markup=False)
+    print_json(dict(report.line))
