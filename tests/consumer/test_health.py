@@ -16,7 +16,6 @@ from consumer.health import HealthServer, Readiness
 from consumer.metric_defs import DEFINITIONS
 from consumer.metrics import Metrics, UnknownMetricError, render_markdown
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
