@@ -65,6 +65,7 @@ class Worker:
             on_stderr=lambda line: _log.info("engine", line=line),
         )
         self._notes = ControlNotes(settings.kafka, self._on_note)
+        self._progress_dropped = 0
         self._loop: EngineLoop | None = None
         self._membership: Membership | None = None
 
@@ -117,7 +118,7 @@ class Worker:
             settings.kafka, self._backlog, self._notes, outputs, finisher, publisher, self._cards, self._metrics
         )
         self._membership = membership = Membership(settings, self._backlog, intake.take, self._metrics)
-        heart = Heart(settings.kafka, publisher, BrokerClock(), self._heartbeat)
+        heart = Heart(settings.kafka, publisher, BrokerClock(), lambda: self._heartbeat(publisher))
         member = asyncio.create_task(membership.run(), name="membership")
         engine = asyncio.create_task(loop.run(), name="engine-loop")
         beside = [asyncio.create_task(work) for work in (self._notes.run(), heart.run())]
@@ -197,7 +198,9 @@ class Worker:
         finally:
             await _cancelled(starting, stopped)
 
-    def _heartbeat(self) -> Heartbeat:
+    def _heartbeat(self, publisher: Publisher) -> Heartbeat:
+        self._metrics.inc("easel_progress_dropped_total", publisher.dropped - self._progress_dropped)
+        self._progress_dropped = publisher.dropped
         return Heartbeat(
             instance=self._name,
             stage="generation",

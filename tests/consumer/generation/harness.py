@@ -268,7 +268,7 @@ def environment(settings: Settings, health_port: int) -> dict[str, str]:
         "EASEL_STORE_ACCESS_KEY": store.access_key.get_secret_value(),
         "EASEL_STORE_SECRET_KEY": store.secret_key.get_secret_value(),
         "EASEL_MODELS": str(settings.models),
-        "EASEL_GENERATION_SESSION_TIMEOUT_S": "6",
+        "EASEL_GENERATION_SESSION_TIMEOUT_S": "3",
         "EASEL_GENERATION_HEALTH_PORT": str(health_port),
     }
 
