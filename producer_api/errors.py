@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
-from transport.errors import TransportError, Unavailable
+from transport.errors import TransportError
 
 __all__ = ["ApiError", "error_answer", "handle_errors", "refusal", "status_of", "unavailable"]
 
@@ -96,7 +96,7 @@ def _as_api_error(error: Exception) -> ApiError:
             return error
         case EaselError():
             return ApiError(error.body())
-        case Unavailable():
+        case TransportError():
             log.warning("answered 503: %s", error)
             return unavailable("a service that easel needs does not answer: try again")
         case RequestValidationError():

@@ -15,7 +15,7 @@ from producer_api.services import Services, ServicesDep
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Succeeded
 from schemas.outputs import Output, tenant_prefix
-from transport.errors import NotFound, TransportError
+from transport.errors import NotFound
 
 __all__ = ["router"]
 
@@ -82,8 +82,6 @@ async def image(
         first = await anext(pieces, b"")
     except NotFound:
         raise _missing("the picture is no longer in the store") from None
-    except TransportError:
-        raise unavailable("the object store does not answer: try again") from None
     headers["Content-Length"] = str(output.bytes)
     return StreamingResponse(_with_first(first, pieces), media_type=output.media_type, headers=headers)
 
