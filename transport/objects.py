@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Self, TypeVar
 
 import urllib3
 from minio import Minio
-from minio.error import MinioException, S3Error
+from minio.error import InvalidResponseError, MinioException, S3Error
 from urllib3.exceptions import HTTPError
 
 from schemas.connection import StoreSettings
@@ -31,6 +32,7 @@ _TRIES = 3
 _CHUNK_BYTES = 64 * 1024
 _PAGE = 500
 _RETRIED_STATUS = (500, 502, 503, 504)
+_CODE = re.compile(r"<Code>(\w+)</Code>")
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
 _REFUSED = frozenset(
     {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "InvalidBucketName", "BadDigest"}
@@ -183,7 +185,7 @@ class ObjectStore:
             raise Misconfigured(f"{doing}: {err}", "correct the bucket, key or metadata", where=self._where) from err
 
     def _translated(self, err: Exception, doing: str) -> TransportError:
-        code = err.code if isinstance(err, S3Error) else None
+        code = err.code if isinstance(err, S3Error) else _unread_code(err)
         if code in _MISSING:
             return NotFound(f"{doing}: there is no such object", where=self._where)
         if code in _REFUSED:
@@ -191,6 +193,12 @@ class ObjectStore:
         # Not the error's own text: it may hold a signed URL.
         why = code or ("no answer within the time limit" if isinstance(err, TimeoutError) else type(err).__name__)
         return Unavailable(f"{doing}: {why}", "is the store up and reachable?", where=self._where)
+
+
+def _unread_code(err: Exception) -> str | None:
+    """S3's code in an answer that the client did not read: rclone labels its XML text/xml, not application/xml."""
+    found = _CODE.search(str(err)) if isinstance(err, InvalidResponseError) else None
+    return found[1] if found else None
 
 
 def _info(key: str, found: object) -> ObjectInfo:

@@ -90,18 +90,27 @@ def _tenant(keys: Path, tenant: DevTenant) -> dict[str, Any]:
 
 
 def environment(
-    directory: Path, endpoints: Endpoints, *, models: Path, kept: Mapping[str, str], partitions: int
+    directory: Path,
+    endpoints: Endpoints,
+    *,
+    models: Path,
+    partitions: int,
+    kept: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The settings of an installation whose files lie in ``directory``.
+    """The settings of an installation whose files lie in ``directory``. Secrets are named by the file that holds them.
 
-    ``kept``: the ones of an earlier time, whose ports are used again. Secrets are named by the file that holds them.
+    ``kept``: the settings of an earlier time, whose ports are used again; new ones are the usual ports, if they are
+    free. Without it, any free ports.
     """
     directory = directory.resolve()
     for name, secret in (("access", endpoints.store_access_key), ("secret", endpoints.store_secret_key)):
         path = directory / "keys" / f"store.{name}"
         path.unlink(missing_ok=True)
         write_private(path, secret + "\n")
-    ports = {name: kept.get(name) or str(_port(usual)) for name, usual in _PORTS.items()}
+    ports = {
+        name: str(free_port()) if kept is None else kept.get(name) or str(_port(usual))
+        for name, usual in _PORTS.items()
+    }
     return {
         "EASEL_KAFKA_BOOTSTRAP_SERVERS": endpoints.kafka,
         "EASEL_KAFKA_PARTITIONS": str(partitions),

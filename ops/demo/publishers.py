@@ -152,7 +152,10 @@ async def _ended(http: httpx.AsyncClient, task: str) -> list[str]:
 
 
 async def _picture(http: httpx.AsyncClient, task: str) -> list[str]:
-    named = (await http.get(f"/v1/tasks/{task}")).json()["outputs"][0]
+    outputs = (await http.get(f"/v1/tasks/{task}")).json().get("outputs")
+    if not outputs:
+        return [f"the API names no picture of the task {task}"]
+    named = outputs[0]
     answer = await http.get(named["url"])
     digest = hashlib.sha256(answer.content).hexdigest()
     return (

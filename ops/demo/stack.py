@@ -48,7 +48,7 @@ class DemoStack:
         endpoints = self._stack.up()
         make_tenants(self.directory, TENANTS)
         write_private(self.forged_key, make_key("ES256").private)
-        variables = environment(self.directory, endpoints, models=models, kept={}, partitions=_PARTITIONS)
+        variables = environment(self.directory, endpoints, models=models, partitions=_PARTITIONS)
         variables |= sdk_environment(self.directory, TENANTS[0])
         write_env(self.directory / "env", variables)
         for name in [name for name in os.environ if name.startswith("EASEL_") and name not in _PASSED_ON]:

@@ -14,7 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from ops.cli.installation import write_env
 from ops.cli.terminal import ExitCode
+from ops.local.part import free_port
 from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, processes_with, still_running
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
@@ -28,6 +30,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which a stack is up; afterwards nothing that was started for it runs."""
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "models.yaml").write_text((REPOSITORY / "models.yaml").read_text())
+    # Ports that are kept from an earlier time: the usual ones may be another test's at any moment.
+    ports = ("API_PORT", "ADMISSION_HEALTH_PORT", "GENERATION_HEALTH_PORT")
+    write_env(folder / ".easel" / "env", {f"EASEL_{name}": str(free_port()) for name in ports})
     try:
         ended = easel("up", cwd=folder, timeout_s=240)
         assert ended.code == 0, ended.err
