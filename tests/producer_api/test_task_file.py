@@ -63,7 +63,7 @@ def without_times(row: Row | None) -> tuple[Any, ...]:
     return tuple(row._replace(created_ms=None, updated_ms=0))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from([d for d in DECISIONS if d != [rejected(ID)]]), st.integers(0, len(STEPS)), st.randoms())
 def test_the_order_between_the_two_topics_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, results: list[RequestEvent], shown: int, random: Any
