@@ -26,7 +26,7 @@ _POLL_S = 0.25
 _RETRY_S = 0.5
 _COMMIT_EVERY_S = 0.2
 # A partition's end may be behind for a moment after its broker was killed.
-_BEYOND_END_S = 15.0
+_BEYOND_END_S = 10.0
 _MOST_WAITING = 256
 """Jobs here beyond which no more are fetched; others' records stay where another worker can get at them."""
 

@@ -46,8 +46,14 @@ class EngineLoop:
         self._cards = cards
         self._metrics = metrics
         self._stopping = False
+        self._busy = False
         self._running: list[Piece[Job]] = []
         self._idle_since = time.monotonic()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch has been taken and has not ended; otherwise ``run`` may be cancelled."""
+        return self._busy
 
     def stop(self) -> None:
         """No new batch; the one that runs may end."""
@@ -79,7 +85,9 @@ class EngineLoop:
             await self._engine.available()
             taken = self._backlog.take()
             if taken is not None and not self._stopping:
+                self._busy = True
                 await self._run(*taken)
+                self._busy = False
 
     async def _run(self, key: BatchKey, pieces: Sequence[Piece[Job]]) -> None:
         by_job: dict[Job, list[int]] = defaultdict(list)

@@ -127,6 +127,9 @@ class Worker:
             await asyncio.wait([member, engine, stopped, *beside], return_when=asyncio.FIRST_COMPLETED)
             _log.info("draining", jobs=len(self._backlog.jobs))
             loop.stop()
+            if not loop.busy:
+                # It may wait for an engine that does not come up.
+                engine.cancel()
             membership.drain()
             await intake.stop()
             await self._drain(engine, finisher, reports)

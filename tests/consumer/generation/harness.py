@@ -166,6 +166,14 @@ class Installation:
             assert time.monotonic() < deadline, f"{len(ends)} of {count} jobs have ended within {within_s} s"
             await asyncio.sleep(0.1)
 
+    async def dead_letters(self, count: int, *, within_s: float = 30.0) -> list[Record]:
+        """What lies there, once there is so much."""
+        deadline = time.monotonic() + within_s
+        while len(found := await self.records(self.topics.dead_letters)) < count:
+            assert time.monotonic() < deadline, f"{len(found)} of {count} dead letters within {within_s} s"
+            await asyncio.sleep(0.1)
+        return found
+
     async def until(self, kind: type[Event], count: int = 1, *, within_s: float = 30.0) -> list[Event]:
         """The outcomes of a kind, once there are ``count``."""
         deadline = time.monotonic() + within_s
