@@ -95,6 +95,8 @@ def explain(error: BaseException) -> tuple[str, ExitCode]:
             return f"a setting in the environment can't be read: {error}", ExitCode.SETUP
         case ModuleNotFoundError():
             return _missing_module(error), ExitCode.SETUP
+        case FileNotFoundError() if error.errno is None:
+            return str(error), ExitCode.SETUP
         case OSError():
             return f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""), ExitCode.FAILED
     if os.environ.get("EASEL_TRACEBACK"):
