@@ -70,6 +70,8 @@ class Limits(_Entry):
     units_per_day: Units | None = None
     units_per_month: Units | None = None
     queued: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    running: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Requests that may be with the fleet at a time; the others wait, and those of other tenants go ahead."""
     images: Annotated[int, Field(ge=1, le=10)] | None = None
     pixels: Annotated[int, Field(ge=256)] | None = None
     steps: Annotated[int, Field(ge=1)] | None = None
@@ -95,6 +97,8 @@ class Tenant(_Entry):
     id: TenantId
     name: str = ""
     status: Literal["active", "suspended"] = "active"
+    weight: Annotated[int, Field(ge=1, le=1_000)] = 1
+    """Its share of a busy fleet: a tenant of weight 2 gets twice the units of one of weight 1."""
     models: list[str] | None = None
     """The models it may use; all when absent."""
     limits: Limits = Limits()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from consumer.admission import ledger
-from consumer.admission.decide import decide, dispatch, forget
+from consumer.admission.advance import dispatch, forget, wake
+from consumer.admission.decide import decide
 from consumer.admission.quota import Account
 from consumer.admission.rules import Rules
 from consumer.admission.state import Decision, Effects, EndedRequest, Movement, OpenRequest, PartitionState, RequestKey
 from transport.records import Outgoing, Record, TopicPartition
 
 __all__ = ["Batch", "decide_batch", "group_offsets"]
+
+
+_Step = Callable[[PartitionState, Rules, int], Effects | None]
 
 
 @dataclass(slots=True)
@@ -69,20 +73,28 @@ def decide_batch(state: PartitionState, records: Iterable[Record], rules: Rules,
         name = rules.input_of(record.topic)
         if record.offset < state.next_offsets[name]:
             continue
+        # Around each record, not once a batch: what is decided must not depend on how records fall into batches.
+        state.clock_ms = max(state.clock_ms, record.timestamp_ms)
+        _take_all(batch, state, rules, wake)
         batch.take(state, decide(state, record, rules))
         batch.read()
         state.next_offsets[name] = record.offset + 1
-        state.clock_ms = max(state.clock_ms, record.timestamp_ms)
-        # After each record, not once a batch: what is decided must not depend on how records fall into batches.
-        batch.take(state, dispatch(state, rules, state.clock_ms))
+        _take_all(batch, state, rules, dispatch)
     if now_ms is not None:
         state.clock_ms = max(state.clock_ms, now_ms)
     if rules.directory.version > state.tenants_version:
         state.tenants_version = rules.directory.version
         batch.read()
-    batch.take(state, dispatch(state, rules, state.clock_ms))
+    _take_all(batch, state, rules, wake)
+    _take_all(batch, state, rules, dispatch)
     batch.take(state, forget(state, state.clock_ms))
     return batch
+
+
+def _take_all(batch: Batch, state: PartitionState, rules: Rules, step: _Step) -> None:
+    """Take one decision after the other, each on the memory that the last one left, until there is none."""
+    while (effects := step(state, rules, state.clock_ms)) is not None:
+        batch.take(state, effects)
 
 
 def group_offsets(state: PartitionState, rules: Rules) -> Mapping[TopicPartition, int]:

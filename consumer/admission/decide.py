@@ -6,11 +6,10 @@ in a crash is simply decided again. Read from the top: it is the specification, 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from consumer.admission import intake, messages, quota
+from consumer.admission.advance import back_in_turn
 from consumer.admission.intake import Submission
-from consumer.admission.outcomes import end_with_internal_error, outcome
+from consumer.admission.outcomes import end_failed, outcome
 from consumer.admission.rules import Rules
 from consumer.admission.state import Decision, Effects, EndedRequest, Movement, OpenRequest, PartitionState, RequestKey
 from schemas.catalog import ModelCard
@@ -20,9 +19,7 @@ from schemas.requests import Parameters
 from schemas.tenants import Tenant
 from transport.records import Record
 
-__all__ = ["decide", "dispatch", "forget"]
-
-_FORGOTTEN_AT_ONCE = 200
+__all__ = ["decide"]
 
 
 def decide(state: PartitionState, record: Record, rules: Rules) -> Effects:
@@ -71,6 +68,8 @@ def _decide_submission(state: PartitionState, record: Record, submission: Submis
             type=ErrorType.PERMISSION,
         )
     parameters = card.resolve(request, key.request_id)
+    if request.deadline is not None and request.deadline.timestamp() * 1000 <= at_ms:
+        raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")
     _require_within_limits(tenant, parameters)
 
     account = quota.take_token(state.account(tenant.id), tenant.limits, at_ms)
@@ -84,6 +83,7 @@ def _decide_submission(state: PartitionState, record: Record, submission: Submis
         effects = _rejected(rules, submission, refusal)
         effects.accounts[tenant.id] = account
         return effects
+    held = back_in_turn(state, held)
     accepted = _open_request(state, submission, card, parameters, cost, dict(request.metadata))
     answer = Accepted(
         tenant=tenant.id,
@@ -105,27 +105,6 @@ def _decide_submission(state: PartitionState, record: Record, submission: Submis
     )
 
 
-def dispatch(state: PartitionState, rules: Rules, at_ms: int) -> Effects:
-    """Who is next: jobs leave for the fleet in the order of acceptance while the window has room."""
-    effects = Effects()
-    room = rules.window_jobs - state.in_flight
-    for request in state.waiting():
-        if room <= 0:
-            break
-        room -= 1
-        sent = replace(request, state="dispatched", attempt=request.attempt + 1, dispatched_ms=at_ms)
-        effects.requests[request.key] = sent
-        effects.messages.append(messages.job(rules, sent, at_ms=at_ms))
-        effects.decisions.append(Decision("dispatched", "", request.key))
-    return effects
-
-
-def forget(state: PartitionState, at_ms: int) -> Effects:
-    """Let go of ended requests that no token can bring again, a few at a time."""
-    due = state.due_to_forget(at_ms, _FORGOTTEN_AT_ONCE)
-    return Effects(requests=dict.fromkeys(due))
-
-
 def _open_request(
     state: PartitionState,
     submission: Submission,
@@ -142,6 +121,7 @@ def _open_request(
         sequence=state.sequence + 1,
         accepted_ms=submission.at_ms,
         cost=cost,
+        work=card.cost_milliunits(parameters),
         day=day,
         month=month,
         pool=card.pool,
@@ -232,7 +212,7 @@ def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effe
         effects = _dead_letter(rules, record, _internal_error(), blamed=key.tenant if key else "")
         known = state.requests.get(key) if key else None
         if isinstance(known, OpenRequest):
-            ended = end_with_internal_error(state, known, rules, record.timestamp_ms, _internal_error())
+            ended = end_failed(state, known, _internal_error(), rules, record.timestamp_ms)
             effects.messages += ended.messages
             effects.accounts = ended.accounts
             effects.requests = ended.requests

@@ -65,7 +65,6 @@ class Restored:
         for key, value in self._latest.items():
             self._take(key.decode(), from_json(value))
         self._latest.clear()
-        self.state.sort_waiting()
 
     def _take(self, key: str, content: dict[str, Any]) -> None:
         if key.startswith(_REQUEST):
@@ -78,6 +77,7 @@ class Restored:
             self.state.next_offsets = dict(content["next"])
             self.state.sequence = max(self.state.sequence, content["sequence"])
             self.state.clock_ms = content["clock_ms"]
+            self.state.turn = content["turn"]
             self.state.tenants_version = content["tenants_version"]
         elif key.encode() == INIT_KEY:
             self.init = Init.model_validate(content)
@@ -98,6 +98,7 @@ def offsets_record(topic: str, partition: int, state: PartitionState) -> Outgoin
         "next": state.next_offsets,
         "sequence": state.sequence,
         "clock_ms": state.clock_ms,
+        "turn": state.turn,
         "tenants_version": state.tenants_version,
     }
     return Outgoing(topic=topic, key=_OFFSETS_KEY, value=to_json(content), partition=partition)
@@ -110,6 +111,7 @@ def account_record(topic: str, partition: int, account: Account) -> Outgoing:
         "bucket": None if bucket is None else {"level": bucket.level, "at_ms": bucket.at_ms},
         "days": {name: _period(period) for name, period in account.days.items()},
         "months": {name: _period(period) for name, period in account.months.items()},
+        "turn": account.turn,
     }
     return Outgoing(
         topic=topic, key=f"{_ACCOUNT}{account.tenant}".encode(), value=to_json(content), partition=partition
@@ -138,6 +140,7 @@ def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
         "sequence": request.sequence,
         "accepted_ms": request.accepted_ms,
         "cost": request.cost,
+        "work": request.work,
         "day": request.day,
         "month": request.month,
         "pool": request.pool,
@@ -147,6 +150,7 @@ def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
         "attempt": request.attempt,
         "starts": request.starts,
         "dispatched_ms": request.dispatched_ms,
+        "retry_at_ms": request.retry_at_ms,
     }
 
 
@@ -160,6 +164,7 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
         sequence=content["sequence"],
         accepted_ms=content["accepted_ms"],
         cost=content["cost"],
+        work=content["work"],
         day=content["day"],
         month=content["month"],
         pool=content["pool"],
@@ -169,6 +174,7 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
         attempt=content["attempt"],
         starts=content["starts"],
         dispatched_ms=content["dispatched_ms"],
+        retry_at_ms=content["retry_at_ms"],
     )
 
 
@@ -189,4 +195,5 @@ def _read_account(tenant: str, content: dict[str, Any]) -> Account:
         bucket=None if bucket is None else Bucket(bucket["level"], bucket["at_ms"]),
         days=periods("days"),
         months=periods("months"),
+        turn=content["turn"],
     )

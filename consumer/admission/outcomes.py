@@ -6,6 +6,7 @@ the end is dropped. The terminal event and its usage entries share a transaction
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from consumer.admission import messages, quota
@@ -34,7 +35,9 @@ from schemas.events import (
     UsageSettled,
 )
 
-__all__ = ["end_with_internal_error", "outcome"]
+__all__ = ["backoff_ms", "end_failed", "outcome"]
+
+_BACKOFF_MOST_S = 300
 
 
 def outcome(state: PartitionState, event: Outcome, key: RequestKey, rules: Rules, at_ms: int) -> Effects:
@@ -46,22 +49,29 @@ def outcome(state: PartitionState, event: Outcome, key: RequestKey, rules: Rules
         return _dropped("ended", key)
     if isinstance(event, JobSucceeded):
         return _succeeded(state, request, event, rules, at_ms)
-    if event.attempt != request.attempt:
+    if event.attempt != request.attempt or request.state == "queued":
+        # Queued: this attempt has failed already, on another worker that had it too.
         return _dropped("stale", key)
     if isinstance(event, JobStarted):
         return _changed(replace(request, state="running", starts=request.starts + 1), "started")
     if isinstance(event, JobReleased):
         return _changed(replace(request, state="dispatched", starts=max(0, request.starts - 1)), "released")
     if isinstance(event, JobFailed):
-        return _failed(state, request, event.error, rules, at_ms)
+        if event.retryable and request.attempt < _attempts(request, rules):
+            retry_at_ms = at_ms + backoff_ms(key.request_id, request.attempt)
+            return _changed(replace(request, state="queued", starts=0, retry_at_ms=retry_at_ms), "retried")
+        return end_failed(state, request, event.error, rules, at_ms)
     raise TypeError(f"no rule for a report of the kind {type(event).__name__}")
 
 
-def end_with_internal_error(
-    state: PartitionState, request: OpenRequest, rules: Rules, at_ms: int, cause: ErrorBody
-) -> Effects:
-    """The end of a request whose outcome easel itself could not take: it costs the tenant nothing."""
-    return _failed(state, request, cause, rules, at_ms)
+def backoff_ms(request_id: str, attempt: int) -> int:
+    """How long to wait after a failed attempt: 2, 4, 8 … s, less up to half of it, so that not all come back at once.
+
+    Drawn from the id: a decision made again after a crash waits as long.
+    """
+    drawn = hashlib.sha256(f"{request_id}/{attempt}".encode()).digest()[0]
+    seconds = min(1 << attempt, _BACKOFF_MOST_S)
+    return seconds * 1000 * (512 - drawn) // 512
 
 
 def _succeeded(state: PartitionState, request: OpenRequest, event: JobSucceeded, rules: Rules, at_ms: int) -> Effects:
@@ -89,7 +99,8 @@ def _succeeded(state: PartitionState, request: OpenRequest, event: JobSucceeded,
     )
 
 
-def _failed(state: PartitionState, request: OpenRequest, cause: ErrorBody, rules: Rules, at_ms: int) -> Effects:
+def end_failed(state: PartitionState, request: OpenRequest, cause: ErrorBody, rules: Rules, at_ms: int) -> Effects:
+    """The end of a request without a picture: whatever it has cost us, it costs the tenant nothing."""
     answer = Failed(
         tenant=request.key.tenant,
         request_id=request.key.request_id,
@@ -130,6 +141,11 @@ def _ended(
     effects.accounts[key.tenant] = account
     effects.requests[key] = EndedRequest(key, end, request.body_sha256, at_ms, at_ms + REMEMBERED_MS)
     return effects
+
+
+def _attempts(request: OpenRequest, rules: Rules) -> int:
+    card = rules.catalog.models.get(request.parameters.model)
+    return card.attempts if card else 1
 
 
 def _changed(request: OpenRequest, what: str) -> Effects:

@@ -56,6 +56,8 @@ class Account:
     bucket: Bucket | None = None
     days: Mapping[str, Period] = field(default_factory=dict)
     months: Mapping[str, Period] = field(default_factory=dict)
+    turn: int = 0
+    """How far the tenant has been served, for whose turn it is."""
 
 
 class QuotaExceeded(EaselError):  # noqa: N818 - it names what happened

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from consumer.admission.fairness import Turns, rank_of
 from consumer.admission.quota import Account
 from schemas.requests import Parameters
 from transport.records import Outgoing
@@ -40,6 +41,9 @@ class OpenRequest:
     """Its place in the order of acceptance of this partition."""
     accepted_ms: int
     cost: int
+    """What is held, in milli-units: the work at the tenant's price."""
+    work: int
+    """What it takes of the fleet, in milli-units."""
     day: str
     month: str
     pool: str
@@ -50,6 +54,13 @@ class OpenRequest:
     starts: int = 0
     """Starts that were reported and neither ended nor were released."""
     dispatched_ms: int | None = None
+    retry_at_ms: int | None = None
+    """Queued, but not before this time: an attempt has failed."""
+
+    @property
+    def deadline_ms(self) -> int | None:
+        deadline = self.parameters.deadline
+        return None if deadline is None else int(deadline.timestamp() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,8 @@ class Effects:
     """The new content; None forgets."""
     decisions: list[Decision] = field(default_factory=list)
     moved: list[Movement] = field(default_factory=list)
+    turn: int = 0
+    """The partition's own time afterwards, where it moves on."""
     blamed: str | None = None
     """The tenant whose record raised an exception inside the decision; ``""`` when none is known."""
 
@@ -104,27 +117,34 @@ class PartitionState:
         self.sequence = 0
         self.clock_ms = 0
         self.tenants_version = 0
-        self._waiting: dict[RequestKey, None] = {}
+        self.turn = 0
+        """The partition's own time: the tag of whoever was served last."""
+        self._turns: Turns[RequestKey] = Turns()
         self._in_flight: set[RequestKey] = set()
-        self._waiting_of: Counter[str] = Counter()
+        self._in_flight_of: Counter[str] = Counter()
         self._forget: list[tuple[int, RequestKey]] = []
+        self._retries: list[tuple[int, RequestKey]] = []
+        self._deadlines: list[tuple[int, RequestKey]] = []
 
     def account(self, tenant: str) -> Account:
         return self.accounts.get(tenant) or Account(tenant)
 
-    def waiting(self) -> Iterator[OpenRequest]:
-        """Queued requests in the order in which they were accepted."""
-        for key in self._waiting:
-            request = self.requests[key]
-            if isinstance(request, OpenRequest):
-                yield request
+    def next_turn(self, may_send: Callable[[str], bool]) -> OpenRequest | None:
+        """The queued request whose turn it is, among the tenants that ``may_send``."""
+        key = self._turns.next(lambda tenant: self.account(tenant).turn, may_send)
+        request = self.requests[key] if key else None
+        return request if isinstance(request, OpenRequest) else None
 
     def waiting_of(self, tenant: str) -> int:
-        return self._waiting_of[tenant]
+        return self._turns.of(tenant)
+
+    def in_flight_of(self, tenant: str) -> int:
+        return self._in_flight_of[tenant]
 
     @property
     def queued(self) -> int:
-        return len(self._waiting)
+        """How many wait for their turn; those that wait for another attempt are not among them."""
+        return len(self._turns)
 
     @property
     def in_flight(self) -> int:
@@ -137,18 +157,39 @@ class PartitionState:
             due.append(heapq.heappop(self._forget)[1])
         return due
 
+    def due_to_retry(self, at_ms: int) -> OpenRequest | None:
+        """A failed attempt's request whose time has come."""
+        return self._due(self._retries, at_ms, lambda request: request.retry_at_ms)
+
+    def overdue(self, at_ms: int) -> OpenRequest | None:
+        """A queued request whose deadline has passed."""
+        return self._due(self._deadlines, at_ms, lambda request: request.deadline_ms)
+
+    def _due(
+        self, times: list[tuple[int, RequestKey]], at_ms: int, time_of: Callable[[OpenRequest], int | None]
+    ) -> OpenRequest | None:
+        while times and times[0][0] <= at_ms:
+            when, key = times[0]
+            request = self.requests.get(key)
+            if isinstance(request, OpenRequest) and request.state == "queued" and time_of(request) == when:
+                return request
+            # It has moved on since it was noted.
+            heapq.heappop(times)
+        return None
+
     def apply(self, effects: Effects) -> None:
         """Take over what a decision changed."""
         self.accounts.update(effects.accounts)
+        self.turn = max(self.turn, effects.turn)
         for key, request in effects.requests.items():
             self.put(key, request)
 
     def put(self, key: RequestKey, request: OpenRequest | EndedRequest | None) -> None:
         """Set or forget one request, and what is derived from it."""
-        if key in self._waiting:
-            del self._waiting[key]
-            self._waiting_of[key.tenant] -= 1
-        self._in_flight.discard(key)
+        self._turns.remove(key)
+        if key in self._in_flight:
+            self._in_flight.discard(key)
+            self._in_flight_of[key.tenant] -= 1
         if request is None:
             self.requests.pop(key, None)
             return
@@ -157,13 +198,13 @@ class PartitionState:
             heapq.heappush(self._forget, (request.forget_ms, key))
             return
         self.sequence = max(self.sequence, request.sequence)
-        if request.state == "queued":
-            self._waiting[key] = None
-            self._waiting_of[key.tenant] += 1
+        if request.state == "queued" and request.deadline_ms is not None:
+            heapq.heappush(self._deadlines, (request.deadline_ms, key))
+        if request.state == "queued" and request.retry_at_ms is not None:
+            heapq.heappush(self._retries, (request.retry_at_ms, key))
+        elif request.state == "queued":
+            rank = rank_of(request.parameters.priority, request.accepted_ms)
+            self._turns.add(key, key.tenant, rank, request.sequence)
         else:
             self._in_flight.add(key)
-
-    def sort_waiting(self) -> None:
-        """Bring the queue into the order of acceptance: a compacted ledger is read in another one."""
-        ordered = sorted(self.waiting(), key=lambda request: request.sequence)
-        self._waiting = dict.fromkeys(request.key for request in ordered)
+            self._in_flight_of[key.tenant] += 1

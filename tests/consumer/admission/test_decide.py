@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from consumer.admission import intake, outcomes, quota
+from consumer.admission.outcomes import backoff_ms
 from consumer.admission.state import EndedRequest, OpenRequest, RequestKey
 from schemas.requests import GenerationRequest
 from tests.consumer.admission.world import (
@@ -103,6 +105,61 @@ def test_the_first_success_wins_whatever_its_attempt(world: World) -> None:
     assert kinds(said) == ["generation.succeeded", "usage.settled", "control"]
     assert said[2]["min_attempt"] == 3
     assert kinds(world.take(world.outcome(succeeded(ONE, attempt=2)))) == []
+
+
+def test_a_failure_that_may_pass_is_tried_again_after_a_while(world: World) -> None:
+    world.take(world.request(1))
+    for attempt in (1, 2):
+        assert world.take(world.outcome(failed(ONE, attempt=attempt, retryable=True))) == []
+        wait_ms = backoff_ms(ONE, attempt)
+        assert 2**attempt * 500 <= wait_ms <= 2**attempt * 1000
+        assert world.take(now_ms=world.now_ms + wait_ms - 1) == []
+        world.now_ms += wait_ms
+        (job,) = world.take()
+        assert (job["kind"], job["attempt"]) == ("job.assigned", attempt + 1)
+    said = world.take(world.outcome(failed(ONE, attempt=3, retryable=True)))
+    assert kinds(said) == ["generation.failed", "usage.refunded"]
+    assert said[0]["attempt"] == 3
+
+
+def test_a_late_success_of_an_earlier_attempt_ends_a_request_that_waits_again(world: World) -> None:
+    world.take(world.request(1))
+    world.take(world.outcome(failed(ONE, retryable=True)))
+    assert kinds(world.take(world.outcome(succeeded(ONE)))) == ["generation.succeeded", "usage.settled"]
+    assert world.take(now_ms=world.now_ms + 60_000) == []
+
+
+@pytest.mark.parametrize("late", [started(ONE), released(ONE), failed(ONE), failed(ONE, retryable=True)])
+def test_what_another_worker_says_of_a_failed_attempt_changes_nothing(world: World, late: Any) -> None:
+    world.take(world.request(1))
+    world.take(world.outcome(failed(ONE, retryable=True)))
+    before = world.state.requests[RequestKey("acme", ONE)]
+    assert world.take(world.outcome(late)) == []
+    assert world.state.requests[RequestKey("acme", ONE)] == before
+
+
+def at(seconds: float) -> str:
+    return datetime.fromtimestamp(NOON_MS / 1000 + seconds, tz=UTC).isoformat()
+
+
+def test_a_deadline_that_passes_in_the_queue_costs_nothing() -> None:
+    world = World(rules(tenant(), window=1))
+    world.take(world.request(1), world.request(2, deadline=at(60)), world.request(3, deadline=at(90)))
+    assert world.take(now_ms=NOON_MS + 59_999) == []
+    said = world.take(now_ms=NOON_MS + 60_000)
+    assert [(m["kind"], m["request_id"]) for m in said] == [
+        ("generation.failed", request_id(2)),
+        ("usage.refunded", request_id(2)),
+    ]
+    assert said[0]["error"]["code"] == "deadline_exceeded"
+    # The third leaves in time, and its deadline is nobody's concern any more.
+    assert "job.assigned" in kinds(world.take(world.outcome(succeeded(ONE))))
+    assert world.take(now_ms=NOON_MS + 120_000) == []
+
+
+def test_a_deadline_that_has_passed_is_rejected(world: World) -> None:
+    (said,) = world.take(world.request(1, deadline=at(0)))
+    assert (said["kind"], said["error"]["code"]) == ("generation.rejected", "deadline_exceeded")
 
 
 @pytest.mark.parametrize("again", [succeeded(ONE), failed(ONE), started(ONE), released(ONE)])

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -16,7 +18,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consumer.admission.ledger import Restored
+from consumer.admission.outcomes import backoff_ms
 from consumer.admission.state import OpenRequest
+from schemas.requests import Priority
 from tests.consumer.admission.world import (
     NOON_MS,
     TOPICS,
@@ -34,9 +38,11 @@ from tests.consumer.admission.world import (
 from transport.records import Record
 
 TENANTS = neighbours(3)
+WEIGHTS = dict(zip(TENANTS, (1, 2, 4), strict=True))
 DAY_MILLIUNITS = 9_000
 QUEUED = 4
 WINDOW = 3
+ATTEMPTS = 3
 PER_MINUTE = 30
 BURST = 5
 
@@ -50,6 +56,13 @@ class Asked:
     images: int
     day: str
     prompt: str
+    priority: str
+    rank: tuple[int, int]
+    deadline: int | None = None
+    out: bool = False
+    sent: bool = False
+    attempt: int = 1
+    due: int | None = None
     end: str | None = None
     delivered: int = 0
 
@@ -60,6 +73,8 @@ class Model:
 
     asked: list[Asked] = field(default_factory=list)
     tokens: list[tuple[str, int]] = field(default_factory=list)
+    got: dict[str, Fraction] = field(default_factory=lambda: dict.fromkeys(TENANTS, Fraction(0)))
+    time: Fraction = Fraction(0)
 
     def of(self, who: str, name: str) -> Asked | None:
         return next((one for one in self.asked if (one.who, one.name) == (who, name)), None)
@@ -68,16 +83,43 @@ class Model:
         return [one for one in self.asked if one.end is None]
 
     def with_the_fleet(self) -> list[Asked]:
-        """The first ones that are open, as many as the window lets out, never taken back."""
-        out: list[Asked] = []
-        for one in self.asked:
-            if one.end is None and len(out) < WINDOW:
-                out.append(one)
-        return out
+        return [one for one in self.asked if one.out and one.end is None]
 
     def waiting(self, who: str) -> int:
-        out = {id(one) for one in self.with_the_fleet()}
-        return sum(one.who == who for one in self.open() if id(one) not in out)
+        return sum(one.who == who for one in self.in_line())
+
+    def in_line(self) -> list[Asked]:
+        return [one for one in self.asked if one.end is None and not one.out and one.due is None]
+
+    def activate(self, who: str) -> None:
+        """Who had nothing in line begins where the others are."""
+        if not self.waiting(who):
+            self.got[who] = max(self.got[who], self.time)
+
+    def wake(self, at_ms: int) -> None:
+        """Deadlines first, then attempts that are due, then whose turn it is."""
+        for one in self.asked:
+            if one.end is None and not one.out and one.deadline is not None and one.deadline <= at_ms:
+                one.end = "failed"
+        for one in self.asked:
+            if one.end is None and one.due is not None and one.due <= at_ms:
+                self.activate(one.who)
+                one.due = None
+        self.send()
+
+    def send(self) -> None:
+        """While there is room: of the tenants that wait, the one that got least for its weight; of it, the first."""
+        while len(self.with_the_fleet()) < WINDOW:
+            waiting = self.in_line()
+            if not waiting:
+                return
+            who = min({one.who for one in waiting}, key=lambda name: (self.got[name], name))
+            one = min((one for one in waiting if one.who == who), key=lambda one: one.rank)
+            one.out = True
+            one.attempt = one.attempt + 1 if one.sent else 1
+            one.sent = True
+            self.time = max(self.time, self.got[who])
+            self.got[who] += Fraction(1000 * one.images, WEIGHTS[who])
 
     def used(self, who: str, day: str) -> int:
         mine = [one for one in self.asked if (one.who, one.day) == (who, day) and one.end != "failed"]
@@ -104,7 +146,9 @@ class Admission(RuleBasedStateMachine):
             "units_per_day": Decimal(DAY_MILLIUNITS) / 1000,
             "queued": QUEUED,
         }
-        self.world = World(rules(*(tenant(name, **limits) for name in TENANTS), partition=1, window=WINDOW))
+        self.world = World(
+            rules(*(tenant(name, weight=WEIGHTS[name], **limits) for name in TENANTS), partition=1, window=WINDOW)
+        )
         self.model = Model()
         self.terminal: Counter[tuple[str, str]] = Counter()
         self.usage: Counter[tuple[str, str]] = Counter()
@@ -124,31 +168,42 @@ class Admission(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0, 1, 2, 30, 3600]))
     def time_passes(self, seconds: int) -> None:
         self.world.now_ms += seconds * 1000
+        self.step()
+        self.model.wake(self.world.now_ms)
 
     @rule(
         who=st.sampled_from(TENANTS),
         images=st.integers(1, 4),
         reuse=st.integers(0, 6),
         prompt=st.sampled_from(["a red circle", "a blue square"]),
+        priority=st.sampled_from(["low", "normal", "high"]),
+        patience=st.sampled_from([None, None, 1, 40]),
     )
-    def request(self, who: str, images: int, reuse: int, prompt: str) -> None:
+    def request(self, who: str, images: int, reuse: int, prompt: str, priority: Priority, patience: int | None) -> None:
         names = [one.name for one in self.model.asked]
         if reuse == 0 and names:
-            name = names[-1]
+            name, priority, patience = names[-1], "normal", None
         else:
             self.numbers += 1
             name = request_id(self.numbers, self.world.now_ms)
-        record = self.world.request(who=who, event_id=name, images=images, prompt=prompt)
+        deadline = None if patience is None else self.world.now_ms + patience * 1000
+        fields: dict[str, Any] = {"images": images, "prompt": prompt, "priority": priority}
+        if deadline is not None:
+            fields["deadline"] = datetime.fromtimestamp(deadline / 1000, tz=UTC).isoformat()
+        record = self.world.request(who=who, event_id=name, **fields)
         said = [one for one in self.step(record) if one["sent_to"] == "results"]
         (answer,) = said
-        expected = self.expect(who, name, images, prompt)
+        expected = self.expect(who, name, images, prompt, priority)
+        if expected[0] == "generation.accepted":
+            self.model.asked[-1].deadline = deadline
+        self.model.send()
         assert (answer["kind"], (answer.get("error") or {}).get("code")) == expected
 
-    def expect(self, who: str, name: str, images: int, prompt: str) -> tuple[str, str | None]:
+    def expect(self, who: str, name: str, images: int, prompt: str, priority: Priority) -> tuple[str, str | None]:
         """What the rules say in words, in their order."""
         known, at_ms = self.model.of(who, name), self.world.now_ms
         if known is not None:
-            same = (known.images, known.prompt) == (images, prompt)
+            same = (known.images, known.prompt, known.priority, known.deadline) == (images, prompt, priority, None)
             return "generation.duplicate", None if same else "id_conflict"
         if not self.model.may_take_token(who, at_ms):
             return "generation.rejected", "rate_limited"
@@ -158,7 +213,10 @@ class Admission(RuleBasedStateMachine):
             return "generation.rejected", "budget_day_exceeded"
         if self.model.waiting(who) >= QUEUED:
             return "generation.rejected", "queue_full"
-        self.model.asked.append(Asked(who, name, images, day, prompt))
+        self.model.activate(who)
+        rank = at_ms - 300_000 * ["low", "normal", "high"].index(priority)
+        order = len(self.model.asked)
+        self.model.asked.append(Asked(who, name, images, day, prompt, priority, (rank, order)))
         return "generation.accepted", None
 
     @rule(which=st.integers(0, 8), delivered=st.integers(1, 4))
@@ -167,13 +225,23 @@ class Admission(RuleBasedStateMachine):
             one = out[which]
             one.delivered = min(delivered, one.images)
             one.end = "succeeded"
-            self.step(self.world.outcome(succeeded(one.name, one.delivered, who=one.who)))
+            self.model.send()
+            self.step(self.world.outcome(succeeded(one.name, one.delivered, attempt=one.attempt, who=one.who)))
 
-    @rule(which=st.integers(0, 8))
-    def failure(self, which: int) -> None:
-        if which < len(out := self.model.with_the_fleet()):
-            out[which].end = "failed"
-            self.step(self.world.outcome(failed(out[which].name, who=out[which].who)))
+    @rule(which=st.integers(0, 8), retryable=st.booleans())
+    def failure(self, which: int, retryable: bool) -> None:
+        if which >= len(out := self.model.with_the_fleet()):
+            return
+        one = out[which]
+        if retryable and one.attempt < ATTEMPTS:
+            one.out, one.due = False, self.world.now_ms + backoff_ms(one.name, one.attempt)
+        else:
+            one.end = "failed"
+        self.model.send()
+        # Its deadline may have passed while it was with the fleet: then there is no other attempt.
+        self.model.wake(self.world.now_ms)
+        report = failed(one.name, attempt=one.attempt, who=one.who, retryable=retryable)
+        self.step(self.world.outcome(report))
 
     @rule(
         which=st.integers(0, 30),
@@ -211,7 +279,7 @@ class Admission(RuleBasedStateMachine):
             return
         assert restored.state.requests == self.world.state.requests
         assert restored.state.accounts == self.world.state.accounts
-        assert [one.key for one in restored.state.waiting()] == [one.key for one in self.world.state.waiting()]
+        assert restored.state.turn == self.world.state.turn
         self.world.state = restored.state
 
     @rule(version=st.integers(2, 9))
@@ -248,7 +316,7 @@ class Admission(RuleBasedStateMachine):
         assert set(self.terminal.values()) <= {1}
 
     @invariant()
-    def the_fleet_has_what_was_accepted_first(self) -> None:
+    def the_fleet_has_those_whose_turn_it_was(self) -> None:
         if not hasattr(self, "model"):
             return
         out = [

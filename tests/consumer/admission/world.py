@@ -73,8 +73,10 @@ def rules(*tenants: Tenant, partition: int | None = None, window: int = 8, versi
     )
 
 
-def tenant(name: str = "acme", *, status: Any = "active", models: list[str] | None = None, **limits: Any) -> Tenant:
-    return Tenant(id=name, status=status, models=models, limits=Limits(**limits))
+def tenant(
+    name: str = "acme", *, status: Any = "active", models: list[str] | None = None, weight: int = 1, **limits: Any
+) -> Tenant:
+    return Tenant(id=name, status=status, models=models, weight=weight, limits=Limits(**limits))
 
 
 def neighbours(count: int) -> list[str]:
@@ -181,9 +183,9 @@ def succeeded(name: str, pictures: int = 1, *, attempt: int = 1, who: str = "acm
     )
 
 
-def failed(name: str, *, attempt: int = 1, who: str = "acme") -> JobFailed:
+def failed(name: str, *, attempt: int = 1, who: str = "acme", retryable: bool = False) -> JobFailed:
     error = ErrorBody(message="no", type=ErrorType.SERVER, code=Code.GENERATION_FAILED)
-    return JobFailed(tenant=who, request_id=name, attempt=attempt, worker="w", error=error, retryable=False)
+    return JobFailed(tenant=who, request_id=name, attempt=attempt, worker="w", error=error, retryable=retryable)
 
 
 def started(name: str, *, attempt: int = 1, who: str = "acme") -> JobStarted:
