@@ -72,8 +72,6 @@ class Backlog:
         while (taken := self.batcher.next()) is not None:
             key, pieces = taken
             wanted = [piece for piece in pieces if self.wanted(piece.owner)]
-            for job in {piece.owner for piece in pieces} - {piece.owner for piece in wanted}:
-                self._forget(job)
             if wanted:
                 return key, wanted
         self.changed.clear()
