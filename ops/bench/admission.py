@@ -10,6 +10,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from statistics import median
 
 from rich.table import Table
 
@@ -185,13 +186,12 @@ def _report(contests: Mapping[Algorithm, _Contest], seconds: float) -> Report:
 def _paces(contests: Mapping[Algorithm, _Contest]) -> Table:
     rows: list[list[str]] = []
     for name, contest in contests.items():
-        for who, per_s, paces in (
-            ("easel", contest.our_per_s, contest.our_paces),
-            ("bare", contest.bare_per_s, contest.bare_paces),
-        ):
-            cpu_us = Spread.of([pace.cpu_us for pace in paces])
-            rows.append([f"{name}, {who}", *per_s.cells(0), *cpu_us.cells(0)[:1]])
-        rows.append([f"{name}, ratio", *contest.ratio.cells(2), ""])
+        our_cpu, bare_cpu = (median(pace.cpu_us for pace in paces) for paces in (contest.our_paces, contest.bare_paces))
+        rows += [
+            [f"{name}, easel", *contest.our_per_s.cells(0), f"{our_cpu:.0f}"],
+            [f"{name}, bare", *contest.bare_per_s.cells(0), f"{bare_cpu:.0f}"],
+            [f"{name}, ratio", *contest.ratio.cells(2), f"{bare_cpu / our_cpu:.2f}"],
+        ]
     return table_of(["requests a second, one process", "median", "lowest", "highest", "CPU µs each"], rows)
 
 

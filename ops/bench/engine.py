@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from statistics import median
 
 import psutil
 from rich.table import Table
@@ -161,9 +162,11 @@ def _report(contests: Mapping[int, _Contest], pairs: int, waiting: str) -> Repor
 def _table(contests: Mapping[int, _Contest]) -> Table:
     rows: list[list[str]] = []
     for size, contest in contests.items():
-        for who, runs in (("easel", contest.ours), ("bare", contest.bare)):
-            cpu_ms = Spread.of(contest.cpu_ms(runs))
-            rows.append([f"batch of {size}, {who}", *Spread.of(contest.per_s(runs)).cells(2), *cpu_ms.cells(0)[:1]])
-        rows.append([f"batch of {size}, ratio", *contest.ratio.cells(3)])
-        rows.append([f"batch of {size}, same pictures", f"{contest.same.count(True)} of {size}"])
+        our_cpu, bare_cpu = (median(contest.cpu_ms(runs)) for runs in (contest.ours, contest.bare))
+        rows += [
+            [f"batch of {size}, easel", *Spread.of(contest.per_s(contest.ours)).cells(2), f"{our_cpu:.0f}"],
+            [f"batch of {size}, bare", *Spread.of(contest.per_s(contest.bare)).cells(2), f"{bare_cpu:.0f}"],
+            [f"batch of {size}, ratio", *contest.ratio.cells(3), f"{bare_cpu / our_cpu:.3f}"],
+            [f"batch of {size}, same pictures", f"{contest.same.count(True)} of {size}"],
+        ]
     return table_of(["pictures a second", "median", "lowest", "highest", "CPU ms each"], rows)
