@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.installation import data_dir
+from ops.cli.installation import DEMO, data_dir
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from schemas.catalog import load_catalog
 
@@ -38,7 +38,7 @@ def demo(
     began = time.monotonic()
     models = Path("models.yaml")
     _require_pipelines(models)
-    directory = (data_dir() / "demo").resolve()
+    directory = (data_dir() / DEMO).resolve()
     stack = DemoStack(directory, lambda line: console.print(line, style="dim", markup=False))
     kept = False
     try:

@@ -16,12 +16,26 @@ from schemas.settings import Settings
 from schemas.signing import Signer, read_signing_key
 from schemas.tenants import load_tenants
 
-__all__ = ["DATA_VARIABLE", "adopt", "data_dir", "read_env", "settings", "signer_of", "write_env"]
+__all__ = [
+    "BROKER_VARIABLE",
+    "DATA_VARIABLE",
+    "DEMO",
+    "adopt",
+    "data_dir",
+    "read_env",
+    "settings",
+    "signer_of",
+    "write_env",
+]
 
 DATA_VARIABLE = "EASEL_DATA"
 """Names the data directory of the local stack, where it is not ``.easel``."""
 
-_BROKER = "EASEL_KAFKA_BOOTSTRAP_SERVERS"
+BROKER_VARIABLE = "EASEL_KAFKA_BOOTSTRAP_SERVERS"
+"""Set by hand, it says that an installation is meant that is not the local stack's."""
+
+DEMO = "demo"
+"""Folder of the demo's own stack in the data directory."""
 
 
 def data_dir() -> Path:
@@ -52,7 +66,7 @@ def read_env(path: Path) -> dict[str, str]:
 def adopt() -> Path | None:
     """Put the local stack's settings into the environment, where they are not set. Returns the file they came from."""
     path = data_dir() / "env"
-    if _BROKER in os.environ or not path.exists():
+    if BROKER_VARIABLE in os.environ or not path.exists():
         return None
     for name, value in read_env(path).items():
         os.environ.setdefault(name, value)

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import httpx
 import typer
 from pydantic import SecretStr
+from rich.text import Text
 
 from ops.cli.devfiles import DEV_TENANTS, environment, make_tenants, sdk_environment
-from ops.cli.installation import DATA_VARIABLE, data_dir, read_env, settings, write_env
+from ops.cli.installation import BROKER_VARIABLE, DATA_VARIABLE, DEMO, data_dir, read_env, settings, write_env
 from ops.cli.services import Services
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json, this_command
 from ops.local.stack import Endpoints, Stack
@@ -26,6 +27,7 @@ __all__ = ["DataOption", "down", "status", "up"]
 _PARTITIONS = 4
 """Enough for a machine with a few cores, and quick to start."""
 _PROBE_S = 2.0
+_STYLES = {"running": "green", "ready": "green", "stopped": "dim"}
 
 DataOption = Annotated[
     Path | None,
@@ -62,26 +64,26 @@ def up(data: DataOption = None, as_json: _JSON = False) -> None:
         return
     out.print(f"Kafka     {endpoints.kafka}")
     out.print(f"store     {endpoints.store}  (keys in {directory / 'keys'})")
-    out.print(
-        f"tenants   {', '.join(tenant.id for tenant in DEV_TENANTS)}  (in {directory / 'tenants.yaml'})", soft_wrap=True
-    )
+    out.print(f"tenants   {', '.join(tenant.id for tenant in DEV_TENANTS)}  (in {directory / 'tenants.yaml'})")
     out.print(f"logs      {directory / 'logs'}")
     if directory != Path(".easel").resolve():
         out.print(f"For the other commands:  export {DATA_VARIABLE}={directory}")
+    if os.environ.get(BROKER_VARIABLE, endpoints.kafka) != endpoints.kafka:
+        err.print(f"{BROKER_VARIABLE} is set: other commands go there, and not here, until it is unset", style="yellow")
     easel = this_command()
     out.print(f"Next: {easel} topics && {easel} all, and in another terminal:")
     out.print(f'      {easel} submit "a small red circle on a white background"')
 
 
 def down(data: DataOption = None) -> None:
-    """Stop what `easel up` or `easel demo --keep` started in this data directory, and nothing else. Data stays."""
+    """Stop what `easel up` and `easel demo --keep` started in this data directory, and nothing else. Data stays."""
     directory = (data or data_dir()).resolve()
-    if not directory.is_dir():
-        err.print(f"nothing was ever started in {directory}")
-        return
-    stopped: list[str] = Services(directory).stop()
-    stopped += Stack(directory, store_fallback=True).down()
-    err.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+    stopped: list[str] = []
+    for started in (directory / DEMO, directory):
+        if (started / "run").is_dir():
+            stopped += Services(started).stop()
+            stopped += Stack(started, store_fallback=True).down()
+    err.print(f"stopped {', '.join(stopped)}" if stopped else f"nothing that was started in {directory} is running")
 
 
 async def _make_bucket(endpoints: Endpoints) -> None:
@@ -100,9 +102,9 @@ class _Line:
 
 def status(data: DataOption = None, as_json: _JSON = False) -> None:
     """Say what runs: the parts of the local stack, and each service. Exit code 3 if anything is not ready."""
+    directory = (data or data_dir()).resolve()
     if data:
-        os.environ[DATA_VARIABLE] = str(data)
-    directory = data_dir().resolve()
+        os.environ.update(read_env(data / "env"))
     lines: list[_Line] = []
     if (directory / "run").is_dir():
         parts = Stack(directory, store_fallback=True).status()
@@ -119,10 +121,9 @@ def status(data: DataOption = None, as_json: _JSON = False) -> None:
     else:
         width = max(len(line.where) for line in lines)
         for line in lines:
-            colour = {"running": "green", "ready": "green", "stopped": "dim"}.get(line.state, "yellow")
-            out.print(
-                f"{line.part:<10}[{colour}]{line.state:<15}[/]{line.where:<{width}}  {line.detail}", soft_wrap=True
-            )
+            text = Text(f"{line.part:<10}")
+            text.append(f"{line.state:<15}", style=_STYLES.get(line.state, "yellow"))
+            out.print(text.append(f"{line.where:<{width}}  {line.detail}"))
     if any(line.state not in {"running", "ready"} for line in lines):
         raise typer.Exit(ExitCode.UNAVAILABLE)
 

@@ -83,7 +83,7 @@ def _refusals(console: Console, observer: Observer) -> None:
 
 
 def _reason(known: Observed, planned: Planned) -> str:
-    if planned.repeats is not None:
+    if planned.repeats is not None and known.duplicates:
         return f"duplicate: the id and body of its first request again; that one was {known.duplicates[0].state}"
     if known.dead is not None:
         return f"dead letter, {known.dead.cause.code}: {known.dead.cause.message}"
@@ -101,7 +101,7 @@ def show(console: Console, run: Demo, numbers: Numbers, folder: Path, directory:
     _show_accounts(console, run.accounts, balanced=run.balanced)
     refused = numbers.rejected + numbers.duplicates + numbers.dead_lettered
     note = (
-        f"{numbers.requests} signed requests from three tenants through Kafka: "
+        f"{numbers.requests} requests of three tenants through Kafka: "
         f"{numbers.succeeded} made {numbers.images} pictures in {numbers.seconds:.0f} s, {refused} were refused"
     )
     sheet = _save(run, folder, note)
@@ -136,11 +136,11 @@ def _show_accounts(console: Console, accounts: Accounts, *, balanced: bool) -> N
     totals = [accounts.totals(tenant.id) for tenant in TENANTS]
     held, settled = sum(t.held for t in totals), sum(t.settled for t in totals)
     refunded, outstanding = sum(t.refunded for t in totals), sum(t.outstanding for t in totals)
-    sign, style = ("=", "green") if balanced else ("≠", "bold red")
+    said = "and so say the results" if balanced else "which is not what the entries or the results say"
     console.print(
-        f"held {units(held)} {sign} settled {units(settled)} + refunded {units(refunded)} + "
-        f"outstanding {units(outstanding)}, and so say the results",
-        style=style,
+        f"held {units(held)} = settled {units(settled)} + refunded {units(refunded)} + "
+        f"outstanding {units(outstanding)}, {said}",
+        style="green" if balanced else "bold red",
     )
 
 
