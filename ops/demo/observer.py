@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
@@ -104,12 +104,16 @@ class Observer:
         names = Topics(self._kafka.prefix)
         async with Tail(self._kafka, [names.results, names.progress, names.dead_letters]) as tail:
             async for batch in tail:
-                for record in batch:
-                    if record.topic == names.dead_letters:
-                        self._take_dead_letter(record)
-                    else:
-                        self._take(record)
-                self._wake()
+                self.take(batch)
+
+    def take(self, batch: Iterable[Record]) -> None:
+        """Take in records of the topics that ``follow`` reads."""
+        for record in batch:
+            if record.topic == Topics(self._kafka.prefix).dead_letters:
+                self._take_dead_letter(record)
+            else:
+                self._take(record)
+        self._wake()
 
     def _take(self, record: Record) -> None:
         event = read_event(record)
