@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def save(pipeline: StableDiffusionXLPipeline, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("vae", "unet", "text_encoder_2", "tokenizer_2", "scheduler"):
         shutil.rmtree(folder / part, ignore_errors=True)
+    # Calls leave their padding and truncation in the tokenizer, and saving would keep the last call's.
+    pipeline.tokenizer_2.backend_tokenizer.no_padding()
+    pipeline.tokenizer_2.backend_tokenizer.no_truncation()
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder, safe_serialization=True)
     pipeline.to(dtype=torch.float32)
+    # Diffusers derives this entry while loading and warns when it finds it in the file.
+    config = folder / "vae" / "config.json"
+    entries = json.loads(config.read_text())
+    entries.pop("block_out_channels", None)
+    config.write_text(json.dumps(entries, indent=2, sort_keys=True) + "\n")

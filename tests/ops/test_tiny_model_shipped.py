@@ -53,7 +53,7 @@ def shown(picture: np.ndarray) -> set[tuple[str | None, ...]]:
 def test_it_is_small_and_holds_no_pickle() -> None:
     files = [path for path in MODEL.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 20_000_000
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt", ".md"}
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".md", ".jpg"}
 
 
 def test_the_documented_prompt(pipeline: StableDiffusionXLPipeline) -> None:
@@ -145,8 +145,8 @@ def test_unseen_combinations_are_drawn_rightly() -> None:
     score = score_model(MODEL, n=45, seed=3)
     assert score["n"] == 45
     assert score["steps"] == 12
-    assert min(score[name] for name in ("colour", "shape", "background", "position")) >= 0.9
-    assert score["two_objects"] >= 0.7
+    assert min(score[name] for name in ("colour", "shape", "background", "position")) >= 0.95
+    assert score["two_objects"] >= 0.85
 
 
 def test_a_folder_without_a_pipeline_is_named(tmp_path: Path) -> None:
