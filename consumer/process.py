@@ -12,12 +12,15 @@ from pydantic import ValidationError
 from consumer import logs
 from schemas.settings import Settings
 from schemas.yaml_file import ConfigError
-from transport.errors import Misconfigured
+from transport.errors import Misconfigured, Unavailable
 
-__all__ = ["EXIT_CONFIGURATION", "run_process"]
+__all__ = ["EXIT_CONFIGURATION", "EXIT_TRY_AGAIN", "run_process"]
 
 EXIT_CONFIGURATION = 78
 """Something that only a person can mend (``EX_CONFIG`` of sysexits.h): restarting does not help."""
+
+EXIT_TRY_AGAIN = 75
+"""The cluster or the store went away while the stage was starting (``EX_TEMPFAIL``): start it again."""
 
 
 def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
@@ -34,6 +37,9 @@ def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable
     except (Misconfigured, ConfigError) as error:
         log.critical("can't run", reason=str(error))
         sys.exit(EXIT_CONFIGURATION)
+    except Unavailable as error:
+        log.critical("can't run now", reason=str(error))
+        sys.exit(EXIT_TRY_AGAIN)
 
 
 async def _until_signal(serve: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings) -> None:

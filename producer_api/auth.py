@@ -45,7 +45,7 @@ class Keyring:
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None
         """Why nothing can be signed just now."""
-        self._directory = load_tenants(path)
+        self._directory = self._load()
         self._adopt(self._directory)
 
     def start(self) -> None:
@@ -66,11 +66,15 @@ class Keyring:
             await asyncio.sleep(_LOOK_S)
             try:
                 if await asyncio.to_thread(self._live.changed):
-                    self._reload(await asyncio.to_thread(load_tenants, self._path))
+                    self._reload(await asyncio.to_thread(self._load))
             except ConfigError as error:
                 self._keep_old(str(error))
             except Exception:
                 log.exception("following %s failed; trying again", self._path)
+
+    def _load(self) -> Directory:
+        # Its own key, to try it; the tenants' are admission's business.
+        return load_tenants(self._path, only_issuer=self._signer.issuer)
 
     def _reload(self, directory: Directory) -> None:
         if directory.version < self._directory.version:

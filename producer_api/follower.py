@@ -19,7 +19,8 @@ from schemas.events import TERMINAL, Duplicate
 from schemas.ids import DAY_MS, time_of
 from schemas.topics import Topics
 from transport.errors import TransportError
-from transport.records import Record
+from transport.partitioning import partition_of
+from transport.records import Record, TopicPartition
 from transport.tail import Tail
 
 __all__ = ["Follower"]
@@ -46,7 +47,7 @@ class Follower:
     async def start(self) -> None:
         """Fix the positions to read from. Raises ``TransportError``."""
         topics = [self._topics.results, self._topics.progress]
-        tail = await self._resources.enter_async_context(Tail(self._kafka, topics, start="latest"))
+        tail = await self._resources.enter_async_context(Tail(self._kafka, topics, start="latest", only=self._mine))
         self._spawn(self._follow(tail))
 
     async def stop(self) -> None:
@@ -95,6 +96,10 @@ class Follower:
                 # It ended before we began to read: its terminal event lies further back.
                 self._spawn(self._recall(handle))
 
+    def _mine(self, tp: TopicPartition, count: int) -> bool:
+        """All that is said to a tenant stands on one partition; progress is spread over all of them by request."""
+        return tp.topic != self._topics.results or tp.partition == partition_of(self._tenant.encode(), count)
+
     def _of_interest(self, record: Record) -> RequestEvent | None:
         if subject_of(record) not in self._handles:
             return None
@@ -111,7 +116,7 @@ class Follower:
             async with asyncio.timeout(_RECALL_S):
                 # An id is within a day of the time at which the broker took its request.
                 start = timedelta(milliseconds=age_ms + DAY_MS)
-                async with Tail(self._kafka, [self._topics.results], start=start) as tail:
+                async with Tail(self._kafka, [self._topics.results], start=start, only=self._mine) as tail:
                     await self._search(tail, handle)
             handle.fail(
                 ResultGone("the request has ended, and its result is no longer kept", request_id=handle.request_id)

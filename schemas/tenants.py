@@ -185,15 +185,22 @@ class Directory:
         return sorted(tenant.id for tenant in self.tenants.values() if tenant.own_topic)
 
 
-def load_tenants(path: Path) -> Directory:
-    """Read the file and every key that it names. Raises ``ConfigError``."""
+def load_tenants(path: Path, *, only_issuer: str | None = None) -> Directory:
+    """Read the file and every key that it names. Raises ``ConfigError``.
+
+    ``only_issuer``: read the keys of this issuer alone. Who only signs has no business with the secrets of tenants.
+    """
     file = read_yaml(path, TenantsFile)
     keys: dict[str, KeyEntry] = {}
     for i, tenant in enumerate(file.tenants):
+        if only_issuer is not None:
+            break
         for k, key in enumerate(tenant.keys):
             material = _material(key, path, ("tenants", i, "keys", k))
             keys[key.kid] = KeyEntry(key.kid, key.alg, tenant.id, frozenset({tenant.id}), material)
     for i, issuer in enumerate(file.issuers):
+        if only_issuer not in (None, issuer.id):
+            continue
         may_speak_for = None if issuer.tenants == "*" else frozenset(issuer.tenants)
         for k, key in enumerate(issuer.keys):
             material = _material(key, path, ("issuers", i, "keys", k))

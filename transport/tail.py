@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -92,11 +92,19 @@ class Tail:
     """
 
     def __init__(
-        self, settings: KafkaSettings, topics: Sequence[str], *, start: Start = "earliest", read_committed: bool = True
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        start: Start = "earliest",
+        read_committed: bool = True,
+        only: Callable[[TopicPartition, int], bool] | None = None,
     ) -> None:
+        """``only(tp, count)``: whether to follow this one of the topic's ``count`` partitions; all are when absent."""
         self._settings = settings
         self._topics = tuple(topics)
         self._start = start
+        self._only = only
         self._isolation: Isolation = "read_committed" if read_committed else "read_uncommitted"
         self._where = f"{', '.join(topics)} at {settings.bootstrap_servers}"
         self._consumer: Any = None
@@ -175,12 +183,11 @@ class Tail:
 
     async def _discover(self, start: Start) -> None:
         """Takes up the partitions that are not followed yet."""
-        new = [
-            tp
-            for topic in self._topics
-            for partition in self._consumer.partitions_for_topic(topic) or ()
-            if (tp := TopicPartition(topic, partition)) not in self._next
-        ]
+        new: list[TopicPartition] = []
+        for topic in self._topics:
+            numbers = self._consumer.partitions_for_topic(topic) or ()
+            found = (TopicPartition(topic, number) for number in numbers)
+            new += [tp for tp in found if tp not in self._next and self._wanted(tp, len(numbers))]
         if not new:
             return
         async with limited("reading where the partitions begin and end", self._where, _CALL_S):
@@ -191,6 +198,9 @@ class Tail:
         if not self.caught_up.is_set():
             self._goal.update({tp: end for tp, (_, end) in log_bounds.items()})
         self._assign()
+
+    def _wanted(self, tp: TopicPartition, count: int) -> bool:
+        return self._only is None or self._only(tp, count)
 
     async def _chosen(
         self, start: Start, log_bounds: Mapping[TopicPartition, tuple[int, int]]

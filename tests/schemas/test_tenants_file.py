@@ -11,7 +11,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from schemas.signing import ALGORITHMS, Algorithm
-from schemas.tenants import Limits
+from schemas.tenants import Limits, load_tenants
+from schemas.yaml_file import ConfigError
 from tests.schemas.files import problem_of_tenants, public_pem, tenants
 from tests.schemas.signed import Case, case, private_key, verifying_key
 
@@ -287,3 +288,22 @@ def test_no_secret_shows_in_a_repr(tmp_path: Path) -> None:
 def test_a_request_verifies_with_the_directory(tmp_path: Path) -> None:
     directory = tenants(tmp_path, inline("EdDSA", public_pem(verifying_key("EdDSA"))).replace("k1", "acme-2026"))
     assert Case(keys=dict(directory.keys)).verify().tenant == "acme"
+
+
+def test_who_only_signs_needs_no_secret_of_a_tenant(tmp_path: Path) -> None:
+    """The HTTP API reads its own issuer's key; the tenants' secrets need not be on its machine."""
+    (tmp_path / "shim").write_text("s" * 32)
+    path = tmp_path / "tenants.yaml"
+    path.write_text(
+        """
+version: 1
+tenants:
+  - {id: acme, keys: [{kid: acme-1, alg: HS256, secret_file: not-here}]}
+issuers:
+  - {id: shim, tenants: "*", keys: [{kid: shim-1, alg: HS256, secret_file: shim}]}
+  - {id: other, tenants: [acme], keys: [{kid: other-1, alg: HS256, secret_file: not-here}]}
+"""
+    )
+    assert set(load_tenants(path, only_issuer="shim").keys) == {"shim-1"}
+    with pytest.raises(ConfigError, match="acme-1"):
+        load_tenants(path)

@@ -238,3 +238,22 @@ async def test_no_broker_at_the_start_is_unavailable() -> None:
     tail = Tail(KafkaSettings(bootstrap_servers="127.0.0.1:1"), ["a"])
     with pytest.raises(Unavailable):
         await tail.__aenter__()
+
+
+async def test_only_some_partitions_are_followed(kafka: KafkaSettings) -> None:
+    """A reader of one key reads its partition; records on the others are neither delivered nor waited for."""
+    topic = await make_topic(kafka, partitions=4)
+    async with Publisher(kafka, client_id="test") as publisher:
+        for number in range(4):
+            await publisher.publish(Outgoing(topic, f"in {number}".encode(), partition=number))
+    seen: list[tuple[int, int]] = []
+
+    def only(tp: TopicPartition, count: int) -> bool:
+        seen.append((tp.partition, count))
+        return tp.partition == 2
+
+    async with Tail(kafka, [topic], only=only) as tail:
+        batch = await asyncio.wait_for(anext(tail), 10)
+        assert [record.value for record in batch] == [b"in 2"]
+        assert set(tail.positions()) == {TopicPartition(topic, 2)}
+    assert {count for _, count in seen} == {4}
