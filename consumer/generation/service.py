@@ -85,7 +85,9 @@ class Worker:
                     ObjectStore(settings.store) as store,
                     Publisher(kafka, client_id=f"{kafka.prefix}-generation") as publisher,
                 ):
-                    await self._work(store, publisher, stop)
+                    await self._reach_store(store, stop)
+                    if not stop.is_set():
+                        await self._work(store, publisher, stop)
             finally:
                 await self._engine.stop()
         _log.info("stopped")
@@ -178,13 +180,23 @@ class Worker:
                 problems = await check_topics(kafka, [spec for spec in specs if spec.name in used])
             except Unavailable as error:
                 _log.warning("waits for the cluster", reason=str(error))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_RETRY_S):
-                        await stop.wait()
+                await _pause(stop)
                 continue
             if problems:
                 raise Misconfigured("the topics are not as they must be: " + "; ".join(problems), "run `easel topics`")
             return
+
+    async def _reach_store(self, store: ObjectStore, stop: asyncio.Event) -> None:
+        """Have the store and its bucket before the group gives us work."""
+        while not stop.is_set():
+            try:
+                if await store.ensure_bucket():
+                    _log.info("made the bucket", bucket=self._settings.store.bucket)
+            except Unavailable as error:
+                _log.warning("waits for the store", reason=str(error))
+                await _pause(stop)
+            else:
+                return
 
     async def _start_engine(self, stop: asyncio.Event) -> None:
         """Have the engine up, with the first model loaded, before the group gives us work; or give up on ``stop``."""
@@ -240,6 +252,12 @@ def _cards(settings: Settings) -> dict[str, ModelCard]:
             except EngineError as error:
                 raise Misconfigured(f"model {name!r}: {error.message}", f"correct {settings.models}") from None
     return cards
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_RETRY_S):
+            await stop.wait()
 
 
 async def _cancelled(*tasks: asyncio.Task[object]) -> None:

@@ -121,11 +121,15 @@ async def test_a_store_that_is_away_for_a_while_loses_nothing(
 ) -> None:
     own = store_settings(own_store)
     async with ObjectStore(own) as objects:
-        await objects.ensure_bucket()
         away = settings.model_copy(update={"store": own})
         installation = await Installation.make(away, write_null_models(tmp_path))
+        await asyncio.to_thread(own_store.stop, "store")
         running = WorkerProcess(installation, tmp_path / "worker.log", {"EASEL_NULL_STEP_S": "0.5"}).start()
         try:
+            await running.until(lambda: "waits for the store" in running.log.read_text(), 20, "it does not wait")
+            assert running.get("/health/ready")[0] == 503
+            await asyncio.to_thread(own_store.start, "store")
+            # It makes its bucket by itself.
             await running.ready()
             await installation.assign(job())
             await installation.until(JobStarted)
