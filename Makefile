@@ -20,8 +20,9 @@ setup:
 demo: setup
 	@$(BIN)/easel demo
 
+# Most tests wait for a process or a time limit: three at a time keep two cores busy. Each has a broker and store of its own.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3
 
 lint: setup
 	@$(BIN)/ruff check .

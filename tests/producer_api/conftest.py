@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +26,15 @@ class Api:
     http: httpx.AsyncClient
     installation: Installation
     announcer: Announcer
+
+    async def until(self, id_: str, state: str) -> dict[str, Any]:
+        """The task, once it is in ``state``."""
+        async with asyncio.timeout(10):
+            while True:
+                answer = await self.http.get(f"/v1/tasks/{id_}", headers=self.installation.headers())
+                if answer.status_code == 200 and answer.json()["state"] == state:
+                    return dict(answer.json())
+                await asyncio.sleep(0.02)
 
 
 @pytest.fixture

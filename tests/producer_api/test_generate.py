@@ -107,6 +107,7 @@ async def test_each_refusal_has_its_status(api: Api, kind: ErrorType, code: Code
 async def test_a_request_of_ones_own_id_can_be_sent_again(api: Api) -> None:
     id_ = new_id()
     await api.announcer.say(accepted(id_), succeeded(id_))
+    await api.until(id_, "succeeded")
     headers = {**api.installation.headers(), "Easel-Request-Id": id_}
 
     async def again(decision: Event) -> httpx.Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from typing import Any
 
 import httpx
 import pytest
@@ -19,16 +18,6 @@ from tests.producer_api.test_generate import one_shape
 from transport.objects import ObjectStore
 
 PICTURE = secrets.token_bytes(300_000)
-
-
-async def until(api: Api, id_: str, state: str) -> dict[str, Any]:
-    """The task, once it is in ``state``."""
-    async with asyncio.timeout(10):
-        while True:
-            answer = await api.http.get(f"/v1/tasks/{id_}", headers=api.installation.headers())
-            if answer.status_code == 200 and answer.json()["state"] == state:
-                return dict(answer.json())
-            await asyncio.sleep(0.02)
 
 
 async def stored(settings: Settings, id_: str, picture: bytes = PICTURE) -> str:
@@ -47,16 +36,16 @@ async def get(api: Api, path: str, tenant: str = TENANT, **headers: str) -> http
 async def test_a_task_is_told_from_its_events(api: Api) -> None:
     id_ = new_id()
     await api.announcer.say(accepted(id_))
-    task = await until(api, id_, "accepted")
+    task = await api.until(id_, "accepted")
     assert (task["cost_milliunits"], task["position"], task["model"]) == (211, 3, "easel-tiny")
     assert "outputs" not in task
     await api.announcer.show(started(id_), step(id_, 5))
-    task = await until(api, id_, "running")
+    task = await api.until(id_, "running")
     async with asyncio.timeout(10):
         while task["progress"] != {"attempt": 1, "step": 5, "steps": 12}:
-            task = await until(api, id_, "running")
+            task = await api.until(id_, "running")
     await api.announcer.say(succeeded(id_, PICTURE))
-    task = await until(api, id_, "succeeded")
+    task = await api.until(id_, "succeeded")
     assert "progress" not in task
     assert task["metadata"] == {"post": "1234"}
     (image,) = task["outputs"]
@@ -68,10 +57,10 @@ async def test_a_task_is_told_from_its_events(api: Api) -> None:
 async def test_endings_without_pictures(api: Api) -> None:
     bad, gone = new_id(), new_id()
     await api.announcer.say(accepted(bad), failed(bad), accepted(gone), canceled(gone))
-    task = await until(api, bad, "failed")
+    task = await api.until(bad, "failed")
     assert task["error"]["code"] == "out_of_memory"
     assert (task["cost_milliunits"], task["refunded_milliunits"]) == (0, 211)
-    await until(api, gone, "canceled")
+    await api.until(gone, "canceled")
     one_shape(await get(api, f"/v1/tasks/{bad}/images/0"), 404, "not_found", "id")
 
 
@@ -79,7 +68,7 @@ async def test_a_picture_comes_from_the_store_with_what_a_cache_needs(api: Api, 
     id_ = new_id()
     await stored(settings, id_)
     await api.announcer.say(accepted(id_), succeeded(id_, PICTURE))
-    await until(api, id_, "succeeded")
+    await api.until(id_, "succeeded")
     answer = await get(api, f"/v1/tasks/{id_}/images/0")
     assert answer.status_code == 200, answer.text
     assert answer.content == PICTURE
@@ -98,7 +87,7 @@ async def test_another_tenant_sees_neither_task_nor_picture(api: Api, settings: 
     id_ = new_id()
     await stored(settings, id_)
     await api.announcer.say(accepted(id_), succeeded(id_, PICTURE))
-    await until(api, id_, "succeeded")
+    await api.until(id_, "succeeded")
     one_shape(await get(api, f"/v1/tasks/{id_}", OTHER), 404, "not_found", "id")
     one_shape(await get(api, f"/v1/tasks/{id_}/images/0", OTHER), 404, "not_found", "id")
     # The same id of the other tenant is the other tenant's.
@@ -125,7 +114,7 @@ async def test_a_key_outside_the_tenants_prefix_is_nobodys_picture(api: Api, set
 async def test_a_picture_that_is_gone_and_one_that_never_was(api: Api) -> None:
     id_ = new_id()
     await api.announcer.say(accepted(id_), succeeded(id_, b"not stored"))
-    await until(api, id_, "succeeded")
+    await api.until(id_, "succeeded")
     one_shape(await get(api, f"/v1/tasks/{id_}/images/0"), 404, "not_found", "id")
     one_shape(await get(api, f"/v1/tasks/{id_}/images/1"), 404, "not_found", "id")
     one_shape(await get(api, f"/v1/tasks/{id_}/images/x"), 400, "invalid_request", "index")
@@ -137,7 +126,7 @@ async def test_a_picture_that_is_gone_and_one_that_never_was(api: Api) -> None:
 async def test_a_store_that_is_away_is_503(api: Api, api_store: str) -> None:
     id_ = new_id()
     await api.announcer.say(accepted(id_), succeeded(id_, PICTURE))
-    await until(api, id_, "succeeded")
+    await api.until(id_, "succeeded")
     services = api.app.state.services
     away = ObjectStore(services.settings.store.model_copy(update={"endpoint": api_store, "timeout_s": 2.0}))
     object.__setattr__(services, "objects", away)
