@@ -10,7 +10,16 @@ from consumer.admission.advance import dispatch, forget, wake
 from consumer.admission.decide import decide
 from consumer.admission.quota import Account
 from consumer.admission.rules import Rules
-from consumer.admission.state import Decision, Effects, EndedRequest, Movement, OpenRequest, PartitionState, RequestKey
+from consumer.admission.state import (
+    Blamed,
+    Decision,
+    Effects,
+    EndedRequest,
+    Movement,
+    OpenRequest,
+    PartitionState,
+    RequestKey,
+)
 from transport.records import Outgoing, Record, TopicPartition
 
 __all__ = ["Batch", "decide_batch", "group_offsets"]
@@ -26,8 +35,7 @@ class Batch:
     messages: list[Outgoing] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     moved: list[Movement] = field(default_factory=list)
-    blamed: list[str] = field(default_factory=list)
-    """Tenants whose records raised an exception."""
+    blamed: list[Blamed] = field(default_factory=list)
     _accounts: dict[str, Account] = field(default_factory=dict)
     _requests: dict[RequestKey, OpenRequest | EndedRequest | None] = field(default_factory=dict)
     _read: bool = False

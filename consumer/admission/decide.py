@@ -6,12 +6,23 @@ in a crash is simply decided again. Read from the top: it is the specification, 
 
 from __future__ import annotations
 
+import traceback
+
 from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn
 from consumer.admission.intake import Submission
 from consumer.admission.outcomes import end_failed, outcome
 from consumer.admission.rules import Rules
-from consumer.admission.state import Decision, Effects, EndedRequest, Movement, OpenRequest, PartitionState, RequestKey
+from consumer.admission.state import (
+    Blamed,
+    Decision,
+    Effects,
+    EndedRequest,
+    Movement,
+    OpenRequest,
+    PartitionState,
+    RequestKey,
+)
 from schemas.catalog import ModelCard
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.events import Accepted, Duplicate, Limit, Rejected, UsageHeld
@@ -30,14 +41,14 @@ def decide(state: PartitionState, record: Record, rules: Rules) -> Effects:
         submission = intake.identify(record, rules)
     except EaselError as refusal:
         return _dead_letter(rules, record, refusal.body())
-    except Exception:
-        return _dead_letter(rules, record, _internal_error(), blamed="")
+    except Exception as error:
+        return _dead_letter(rules, record, _internal_error(), blamed=_blamed("", error))
     try:
         return _decide_submission(state, record, submission, rules)
     except EaselError as refusal:
         return _rejected(rules, submission, refusal)
-    except Exception:
-        effects = _dead_letter(rules, record, _internal_error(), blamed=submission.key.tenant)
+    except Exception as error:
+        effects = _dead_letter(rules, record, _internal_error(), blamed=_blamed(submission.key.tenant, error))
         told = _rejected(rules, submission, EaselError(Code.INTERNAL_ERROR, _INTERNAL, type=ErrorType.SERVER))
         effects.messages += told.messages
         effects.decisions += told.decisions
@@ -208,8 +219,8 @@ def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effe
         return outcome(state, event, key, rules, record.timestamp_ms)
     except EaselError as refusal:
         return _dead_letter(rules, record, refusal.body())
-    except Exception:
-        effects = _dead_letter(rules, record, _internal_error(), blamed=key.tenant if key else "")
+    except Exception as error:
+        effects = _dead_letter(rules, record, _internal_error(), blamed=_blamed(key.tenant if key else "", error))
         known = state.requests.get(key) if key else None
         if isinstance(known, OpenRequest):
             ended = end_failed(state, known, _internal_error(), rules, record.timestamp_ms)
@@ -221,7 +232,12 @@ def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effe
         return effects
 
 
-def _dead_letter(rules: Rules, record: Record, cause: ErrorBody, *, blamed: str | None = None) -> Effects:
+def _blamed(tenant: str, error: Exception) -> Blamed:
+    # The places and the kind, not the message: it may repeat what a tenant wrote.
+    return Blamed(tenant, "".join([*traceback.format_tb(error.__traceback__), type(error).__name__]))
+
+
+def _dead_letter(rules: Rules, record: Record, cause: ErrorBody, *, blamed: Blamed | None = None) -> Effects:
     return Effects(
         messages=[messages.dead_lettered(rules, record, cause)],
         decisions=[Decision("dead_lettered", cause.code, None)],

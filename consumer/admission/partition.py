@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from consumer.admission.batch import decide_batch, group_offsets
+from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
 from consumer.admission.inbox import Inbox
 from consumer.admission.restore import restore_partition
@@ -27,18 +28,12 @@ from transport.group import GroupConsumer
 from transport.records import Record, TopicPartition
 from transport.transactions import FencedProducer
 
-__all__ = ["BadRelease", "PartitionRunner"]
+__all__ = ["PartitionRunner"]
 
 _TICK_S = 0.25
 _RETRY_S = 0.2
 _RETRY_MOST_S = 5.0
 _STUCK_S = 15.0
-_BLAMED_TENANTS = 3
-_BLAMED_WITHIN_S = 60.0
-
-
-class BadRelease(Exception):  # noqa: N818 - it names what happened
-    """Records of several tenants raise exceptions: it is the program that is wrong, so nothing more is thrown away."""
 
 
 class PartitionRunner:
@@ -75,7 +70,7 @@ class PartitionRunner:
         self._held = False
         self._stopping = False
         self._advanced = time.monotonic()
-        self._blamed: dict[str, float] = {}
+        self._blame = Blame()
 
     def offer(self, records: Iterable[Record]) -> None:
         """Records just fetched. Dropped unless accepting: they are fetched again from the ledger's offsets."""
@@ -204,7 +199,9 @@ class PartitionRunner:
         batch = decide_batch(state, records, rules, self._clock.now_ms())
         if batch.empty:
             return
-        self._blame(batch.blamed)
+        for tenant, where in batch.blamed:
+            self._log.error("a decision raised an exception", tenant=tenant, where=where)
+        self._blame.note((blamed.tenant for blamed in batch.blamed), time.monotonic())
         began = time.monotonic()
         await producer.commit(
             batch.outgoing(state, rules),
@@ -214,13 +211,3 @@ class PartitionRunner:
         )
         self._advanced = time.monotonic()
         count(self._metrics, rules, batch, state, self._advanced - began)
-
-    def _blame(self, tenants: list[str]) -> None:
-        now = time.monotonic()
-        self._blamed = {tenant: at for tenant, at in self._blamed.items() if now - at < _BLAMED_WITHIN_S}
-        self._blamed.update(dict.fromkeys(tenants, now))
-        if len(self._blamed) >= _BLAMED_TENANTS:
-            raise BadRelease(
-                f"records of {len(self._blamed)} tenants raised exceptions within a minute; nothing of this batch was "
-                f"decided. Go back to the last good release; the log says where the exceptions were raised"
-            )

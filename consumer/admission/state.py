@@ -17,7 +17,7 @@ from consumer.admission.quota import Account
 from schemas.requests import Parameters
 from transport.records import Outgoing
 
-__all__ = ["Decision", "Effects", "EndedRequest", "Movement", "OpenRequest", "PartitionState", "RequestKey"]
+__all__ = ["Blamed", "Decision", "Effects", "EndedRequest", "Movement", "OpenRequest", "PartitionState", "RequestKey"]
 
 OpenState = Literal["queued", "dispatched", "running"]
 EndState = Literal["succeeded", "failed", "canceled"]
@@ -90,6 +90,13 @@ class Movement(NamedTuple):
     milliunits: int
 
 
+class Blamed(NamedTuple):
+    """Whose record raised an exception (``""`` when that is not known), and where in the program."""
+
+    tenant: str
+    where: str
+
+
 @dataclass(slots=True)
 class Effects:
     """All that a decision changes and says. Nothing has happened until it is applied and committed."""
@@ -102,8 +109,8 @@ class Effects:
     moved: list[Movement] = field(default_factory=list)
     turn: int = 0
     """The partition's own time afterwards, where it moves on."""
-    blamed: str | None = None
-    """The tenant whose record raised an exception inside the decision; ``""`` when none is known."""
+    blamed: Blamed | None = None
+    """Set when an exception was raised inside the decision."""
 
 
 class PartitionState:

@@ -422,8 +422,11 @@ def test_an_exception_is_the_records_own(world: World, monkeypatch: pytest.Monke
     assert kinds(said) == ["", "generation.rejected"]
     assert said[1]["error"]["code"] == "internal_error"
     assert (world.state.requests, world.state.accounts, world.state.queued) == ({}, {}, 0)
-    assert world.batches[-1].blamed == ["acme"]
+    assert [blamed.tenant for blamed in world.batches[-1].blamed] == ["acme"]
     assert "a bug" not in str(said)
+    where = world.batches[-1].blamed[0].where
+    assert "_broken" in where
+    assert "a bug" not in where
     assert "generation.accepted" in kinds(world.take(world.request(1)))
 
 
@@ -434,7 +437,7 @@ def test_an_exception_in_an_outcome_ends_its_request(world: World, monkeypatch: 
     assert kinds(said) == ["", "generation.failed", "usage.refunded"]
     assert said[1]["error"]["code"] == "internal_error"
     assert world.state.account("acme").days["2026-11-21"].outstanding == 0
-    assert world.batches[-1].blamed == ["acme"]
+    assert [blamed.tenant for blamed in world.batches[-1].blamed] == ["acme"]
 
 
 def test_requests_are_of_the_type_that_publishers_know() -> None:
