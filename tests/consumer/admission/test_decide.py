@@ -410,8 +410,11 @@ def test_events_made_again_have_the_same_ids(world: World) -> None:
     assert len(ids) == len(set(ids))
 
 
+WHAT_A_TENANT_WROTE = "a bug"
+
+
 def _broken(*_: Any, **__: Any) -> Any:
-    raise RuntimeError("a bug")
+    raise RuntimeError(WHAT_A_TENANT_WROTE)
 
 
 def test_an_exception_is_the_records_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -423,10 +426,10 @@ def test_an_exception_is_the_records_own(world: World, monkeypatch: pytest.Monke
     assert said[1]["error"]["code"] == "internal_error"
     assert (world.state.requests, world.state.accounts, world.state.queued) == ({}, {}, 0)
     assert [blamed.tenant for blamed in world.batches[-1].blamed] == ["acme"]
-    assert "a bug" not in str(said)
+    assert WHAT_A_TENANT_WROTE not in str(said)
     where = world.batches[-1].blamed[0].where
     assert "_broken" in where
-    assert "a bug" not in where
+    assert WHAT_A_TENANT_WROTE not in where
     assert "generation.accepted" in kinds(world.take(world.request(1)))
 
 
