@@ -112,16 +112,6 @@ def test_the_sdk_is_light() -> None:
     assert answer.stdout.strip() == "[]"
 
 
-def test_the_sdk_imports_quickly() -> None:
-    """Under 0.3 s of work; the best of some tries, in processor time, since other tests run beside this one."""
-    code = "import time; t = time.process_time(); import producer_api.client; print(time.process_time() - t)"
-    tries = [
-        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60).stdout)
-        for _ in range(4)
-    ]
-    assert min(tries) < 0.3, f"import producer_api.client takes {min(tries):.2f} s: see `python -X importtime`"
-
-
 def test_the_checker_sees_what_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.test_layering.ROOT", tmp_path)
     package = tmp_path / "transport"

@@ -13,10 +13,9 @@ HEAVY = {
 PRINT_MODULES = (
     "import sys; from producer_api import Client; print(*sorted({name.split('.')[0] for name in sys.modules}))"
 )
+DEPENDENCIES = "aiokafka, jwt, pydantic, uuid_utils"
 # CPU time of the import alone: the wall clock of a shared machine measures its neighbours.
-PRINT_SECONDS = (
-    "import time; began = time.process_time(); from producer_api import Client; print(time.process_time() - began)"
-)
+PRINT_SECONDS = "import time; began = time.process_time(); import {}; print(time.process_time() - began)"
 
 
 def python(code: str) -> str:
@@ -29,5 +28,10 @@ def test_the_sdk_pulls_in_nothing_of_the_services() -> None:
     assert loaded & HEAVY == set()
 
 
-def test_the_sdk_is_imported_in_under_0_3_seconds() -> None:
-    assert min(float(python(PRINT_SECONDS)) for _ in range(3)) < 0.3
+def test_importing_the_sdk_costs_little_beyond_its_dependencies() -> None:
+    """As a ratio, in turn, the best of five: about 0.17 s beside 0.09 s on a quiet machine."""
+    seconds: dict[str, list[float]] = {"producer_api": [], DEPENDENCIES: []}
+    for _ in range(5):
+        for what, measured in seconds.items():
+            measured.append(float(python(PRINT_SECONDS.format(what))))
+    assert min(seconds["producer_api"]) < 2.5 * min(seconds[DEPENDENCIES])

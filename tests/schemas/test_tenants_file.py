@@ -24,9 +24,9 @@ def with_key(key: str, pem: str = "") -> str:
     return f"version: 1\ntenants:\n  - id: acme\n    keys:\n      - {key}{pem}\n"
 
 
-def inline(alg: str, pem: str) -> str:
+def inline(alg: str, pem: str, kid: str = "k1") -> str:
     return with_key(
-        f"kid: k1\n        alg: {alg}\n        public_key: |\n"
+        f"kid: {kid}\n        alg: {alg}\n        public_key: |\n"
         + "".join(f"          {line}\n" for line in pem.splitlines())
     )
 
@@ -73,7 +73,7 @@ class TestWhatCanBeWritten:
         (tmp_path / "k1.pem").write_text(pem)
         text = with_key(f"{{kid: acme-2026, alg: {algorithm}, public_key_file: k1.pem}}")
         if not by_file:
-            text = inline(algorithm, pem).replace("k1", "acme-2026")
+            text = inline(algorithm, pem, "acme-2026")
         keys = dict(tenants(tmp_path, text).keys)
         assert case(algorithm, keys=keys).verify().tenant == "acme"
 
@@ -286,7 +286,7 @@ def test_no_secret_shows_in_a_repr(tmp_path: Path) -> None:
 
 
 def test_a_request_verifies_with_the_directory(tmp_path: Path) -> None:
-    directory = tenants(tmp_path, inline("EdDSA", public_pem(verifying_key("EdDSA"))).replace("k1", "acme-2026"))
+    directory = tenants(tmp_path, inline("EdDSA", public_pem(verifying_key("EdDSA")), "acme-2026"))
     assert Case(keys=dict(directory.keys)).verify().tenant == "acme"
 
 
