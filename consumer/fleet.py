@@ -24,6 +24,7 @@ __all__ = ["BrokerClock", "Heart"]
 
 _BEAT_S = 1.0
 _BEAT_LIMIT_S = 4.0
+_SILENT_S = 10.0
 
 _log = logger("fleet")
 
@@ -34,10 +35,18 @@ class BrokerClock:
     def __init__(self) -> None:
         self._offset_ms: float | None = None
         self._latest_ms = 0
+        self._heard_at = time.monotonic()
 
     def heard(self, broker_ms: int) -> None:
         """An ack has just told the broker's time."""
-        self._offset_ms = broker_ms - time.monotonic() * 1000
+        self._heard_at = time.monotonic()
+        self._offset_ms = broker_ms - self._heard_at * 1000
+
+    @property
+    def silence(self) -> str | None:
+        """Says so when the broker has not been heard for a while: then nothing gets on, whatever else looks well."""
+        silent_s = time.monotonic() - self._heard_at
+        return f"Kafka has not answered for {silent_s:.0f} s" if silent_s > _SILENT_S else None
 
     def now_ms(self) -> int | None:
         """Now by the broker; None until it was heard for the first time."""

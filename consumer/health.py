@@ -37,8 +37,10 @@ class HealthServer:
     ``ready`` is called from the server's threads and must neither wait nor raise. The process is alive when it answers.
     """
 
-    def __init__(self, host: str, port: int, metrics: Metrics, ready: Callable[[], Readiness]) -> None:
+    def __init__(self, host: str, port: int, metrics: Metrics, ready: Callable[[], Readiness], *, setting: str) -> None:
+        """``setting``: the name of the setting that a taken port is changed by."""
         self._address = (host, port)
+        self._setting = setting
         self._metrics = metrics
         self._ready = ready
         self._server: ThreadingHTTPServer | None = None
@@ -55,7 +57,7 @@ class HealthServer:
             server = _Server((host, port), handler)
         except OSError as error:
             raise OSError(
-                error.errno, f"can't serve health on {host}:{port}: {error.strerror}; set another health port"
+                error.errno, f"can't serve health on {host}:{port}: {error.strerror}: set another {self._setting}"
             ) from None
         self._server = server
         threading.Thread(target=server.serve_forever, name="health", daemon=True).start()

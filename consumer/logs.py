@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 from structlog.typing import Processor
 
+from transport.seldom import Seldom
+
 __all__ = ["Logger", "configure", "logger", "prompt_facts"]
 
 Logger = structlog.stdlib.BoundLogger
@@ -43,6 +45,7 @@ def configure(level: str = "INFO") -> None:
             ],
         )
     )
+    handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

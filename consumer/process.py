@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from schemas.yaml_file import ConfigError
 from transport.errors import Misconfigured, Unavailable
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_TRY_AGAIN", "run_process"]
+
+_NO_SUCH_ADDRESS = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 EXIT_CONFIGURATION = 78
 """Something that only a person can mend (``EX_CONFIG`` of sysexits.h): restarting does not help."""
@@ -36,6 +39,12 @@ def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable
         sys.exit(EXIT_CONFIGURATION)
     except (Misconfigured, ConfigError) as error:
         log.critical("can't run", reason=str(error))
+        sys.exit(EXIT_CONFIGURATION)
+    except OSError as error:
+        if error.errno not in _NO_SUCH_ADDRESS:
+            raise
+        # The health server's message says which port, and what to set.
+        log.critical("can't run", reason=error.strerror or str(error))
         sys.exit(EXIT_CONFIGURATION)
     except Unavailable as error:
         log.critical("can't run now", reason=str(error))

@@ -77,9 +77,7 @@ class Keyring:
         return load_tenants(self._path, only_issuer=self._signer.issuer)
 
     def _reload(self, directory: Directory) -> None:
-        if directory.version < self._directory.version:
-            self._keep_old(f"{self._path}: version {directory.version} is older than {self._directory.version}")
-            return
+        self._directory.require_successor(directory)
         self._adopt(directory)
         log.info("%s: version %d is in force", self._path, directory.version)
 

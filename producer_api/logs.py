@@ -8,6 +8,8 @@ import sys
 import structlog
 from structlog.typing import Processor
 
+from transport.seldom import Seldom
+
 __all__ = ["configure"]
 
 
@@ -29,6 +31,7 @@ def configure(level: str = "INFO") -> None:
             ],
         )
     )
+    handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)

@@ -184,6 +184,16 @@ class Directory:
     def own_topics(self) -> list[str]:
         return sorted(tenant.id for tenant in self.tenants.values() if tenant.own_topic)
 
+    def require_successor(self, new: Directory) -> None:
+        """Raise ``ConfigError`` unless ``new`` may take the place of this one: the same, or a higher version.
+
+        A change that keeps its version could be taken over by one instance and not by another.
+        """
+        if new != self and new.version <= self.version:
+            raise ConfigError(
+                f"its content has changed, but its version {new.version} is not above {self.version}: raise it"
+            )
+
 
 def load_tenants(path: Path, *, only_issuer: str | None = None) -> Directory:
     """Read the file and every key that it names. Raises ``ConfigError``.

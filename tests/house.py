@@ -158,10 +158,10 @@ class House:
             lambda results: len({r["request_id"] for r in results if r["kind"] in TERMINAL}) >= count, within_s=within_s
         )
 
-    async def until_log(self, stage: Stage, event: str, *, within_s: float = 20.0) -> None:
-        """Wait until a stage has logged ``event``."""
+    async def until_log(self, stage: Stage, event: str, *, times: int = 1, within_s: float = 20.0) -> None:
+        """Wait until a stage has logged ``event`` so many times."""
         deadline = time.monotonic() + within_s
-        while f'"event": "{event}"' not in stage.log.read_text():
+        while stage.log.read_text().count(f'"event": "{event}"') < times:
             assert time.monotonic() < deadline, self.logs()
             await asyncio.sleep(0.05)
 

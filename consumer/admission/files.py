@@ -89,10 +89,7 @@ class RuleFiles:
 
     def _reload_tenants(self) -> None:
         new = load_tenants(self._settings.tenants)
-        if new.version <= self.directory.version:
-            raise ConfigError(
-                f"{self._settings.tenants}: version {new.version} is not above {self.directory.version}: raise it"
-            )
+        self.directory.require_successor(new)
         self._missing |= frozenset(new.own_topics()) - frozenset(self.directory.own_topics())
         self.directory = new
 

@@ -66,7 +66,11 @@ class Admission:
         settings = self._settings
         self._failure = asyncio.get_running_loop().create_future()
         with HealthServer(
-            settings.admission.health_host, settings.admission.health_port, self._metrics, self.readiness
+            settings.admission.health_host,
+            settings.admission.health_port,
+            self._metrics,
+            self.readiness,
+            setting="EASEL_ADMISSION_HEALTH_PORT",
         ):
             await self._reach_cluster(stop)
             async with Publisher(settings.kafka, client_id=f"{settings.kafka.prefix}-admission") as publisher:
@@ -82,6 +86,8 @@ class Admission:
             return Readiness(("waits for the group to assign partitions",))
         reasons = [f"partition {runner.partition}: {runner.problem}" for runner in self._all() if runner.problem]
         reasons += [f"partition {runner.partition}: no progress" for runner in self._all() if runner.stuck]
+        if self._clock.silence:
+            reasons.append(self._clock.silence)
         return Readiness((*reasons, *self._files.problems()))
 
     def heartbeat(self) -> Heartbeat:

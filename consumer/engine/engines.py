@@ -25,6 +25,7 @@ def make_engine(name: str) -> Engine:
         engine: Engine = getattr(import_module(module), attribute)()
     except ImportError as error:
         raise EngineError(
-            Code.MODEL_UNAVAILABLE, f"the engine {name!r} needs {error.name}: pip install 'easel[worker]'"
+            Code.MODEL_UNAVAILABLE,
+            f"the engine {name!r} needs {error.name}: in a clone of easel, pip install '.[worker]'",
         ) from None
     return engine

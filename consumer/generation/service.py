@@ -66,6 +66,7 @@ class Worker:
         )
         self._notes = ControlNotes(settings.kafka, self._on_note)
         self._progress_dropped = 0
+        self._clock = BrokerClock()
         self._loop: EngineLoop | None = None
         self._membership: Membership | None = None
 
@@ -73,7 +74,13 @@ class Worker:
         """See ``run_worker``."""
         settings = self._settings
         generation, kafka = settings.generation, settings.kafka
-        with HealthServer(generation.health_host, generation.health_port, self._metrics, self.readiness):
+        with HealthServer(
+            generation.health_host,
+            generation.health_port,
+            self._metrics,
+            self.readiness,
+            setting="EASEL_GENERATION_HEALTH_PORT",
+        ):
             await self._reach_cluster(stop)
             if stop.is_set():
                 return
@@ -101,6 +108,8 @@ class Worker:
             reasons.append("waits for the end of the control topic")
         if self._membership is None or not self._membership.joined:
             reasons.append("waits for the group to assign partitions")
+        elif self._clock.silence:
+            reasons.append(self._clock.silence)
         return Readiness(tuple(reasons))
 
     async def _work(self, store: ObjectStore, publisher: Publisher, stop: asyncio.Event) -> None:

@@ -23,7 +23,9 @@ class Served:
     def __init__(self) -> None:
         self.reasons: tuple[str, ...] = ()
         self.metrics = Metrics()
-        self.server = HealthServer("127.0.0.1", 0, self.metrics, lambda: Readiness(self.reasons))
+        self.server = HealthServer(
+            "127.0.0.1", 0, self.metrics, lambda: Readiness(self.reasons), setting="EASEL_X_PORT"
+        )
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.server.port}{path}", timeout=5)
@@ -59,13 +61,13 @@ def test_what_is_not_there_is_told_in_the_one_error_shape(served: Served) -> Non
 
 
 def test_a_port_that_is_taken_is_named(served: Served) -> None:
-    second = HealthServer("127.0.0.1", served.server.port, Metrics(), Readiness)
+    second = HealthServer("127.0.0.1", served.server.port, Metrics(), Readiness, setting="EASEL_X_PORT")
     with pytest.raises(OSError, match=f"127.0.0.1:{served.server.port}"):
         second.start()
 
 
 def test_stop_twice_is_stop_once() -> None:
-    server = HealthServer("127.0.0.1", 0, Metrics(), Readiness)
+    server = HealthServer("127.0.0.1", 0, Metrics(), Readiness, setting="EASEL_X_PORT")
     server.start()
     server.stop()
     server.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import uuid
 from collections import Counter
@@ -23,6 +24,7 @@ from schemas.settings import Settings
 from schemas.tenants import load_tenants
 from tests.consumer.admission.world import failed, succeeded
 from tests.house import House
+from tests.stack import OwnBroker
 from transport.errors import Misconfigured
 from transport.partitioning import partition_of
 from transport.records import Outgoing
@@ -144,6 +146,11 @@ async def test_a_new_tenants_file_applies_and_a_wrong_one_does_not(house: House)
     status, body = stage.get("/health/ready")
     assert status == 503
     assert "queued" in body
+    # The file in force comes back as it was: there is nothing to refuse any more.
+    house.write_tenants(2, {"queued": 1, "images": 1})
+    await stage.ready()
+    house.write_tenants(2, {"queued": 7})
+    await house.until_log(stage, "refused", times=2)
     await house.publish(house.request("acme"))
     await house.until(lambda found: kinds(found)["generation.accepted"] == 1)
 
@@ -224,3 +231,33 @@ async def test_a_start_of_a_job_is_kept(house: House) -> None:
     )
     results = await house.until(lambda found: kinds(found)["generation.duplicate"] == 1)
     assert results[-1]["state"] in ("dispatched", "running")
+
+
+async def test_a_port_that_is_taken_is_one_line(house: House) -> None:
+    first = await house.admission().ready()
+    second = house.admission(EASEL_ADMISSION_HEALTH_PORT=str(first.port))
+    assert await second.ended() == EXIT_CONFIGURATION
+    (line,) = [line for line in second.log.read_text().splitlines() if "EASEL_ADMISSION_HEALTH_PORT" in line]
+    assert "Traceback" not in second.log.read_text()
+    assert str(first.port) in line
+
+
+async def test_without_a_broker_it_is_not_ready_and_does_not_shout(
+    own_broker: OwnBroker, settings: Settings, tmp_path: Path
+) -> None:
+    house = await House.build(settings.model_copy(update={"kafka": own_broker.settings}), tmp_path)
+    try:
+        stage = await house.admission().ready()
+        await asyncio.to_thread(own_broker.stop)
+        before = len(stage.log.read_text().splitlines())
+        deadline = asyncio.get_running_loop().time() + 30
+        while "Kafka has not answered" not in stage.get("/health/ready")[1]:
+            assert asyncio.get_running_loop().time() < deadline, stage.get("/health/ready")
+            await asyncio.sleep(0.2)
+        assert len(stage.log.read_text().splitlines()) - before < 200
+        await asyncio.to_thread(own_broker.start)
+        await stage.ready()
+        await house.publish(house.request("acme"))
+        await house.until(lambda results: kinds(results)["generation.accepted"] == 1)
+    finally:
+        house.close()
