@@ -13,9 +13,10 @@ import pytest
 from pydantic import BaseModel
 
 from consumer.metrics import render_markdown
+from producer_api.errors import status_of
 from schemas import events
 from schemas.catalog import ModelCard
-from schemas.errors import Code
+from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Succeeded
 from schemas.ids import require_request_id
 from schemas.requests import GenerationRequest, Parameters, read_request
@@ -76,8 +77,18 @@ class TestEvents:
         dead = re.search(r"Dead letters have codes of their own: (.+?)\.\n", read("docs/events.md"), re.DOTALL)
         assert dead
         listed += re.findall(r"`(\w+)`", dead[1])
-        elsewhere = {"api_key_invalid", "not_found", "service_unavailable", "record_too_large"}
-        assert sorted(listed) == sorted(set(Code) - elsewhere)
+        listed += first_cells("docs/http.md", "code")
+        assert sorted(listed) == sorted(Code)
+
+    def test_the_codes_of_http_have_their_status(self) -> None:
+        told = {row[0].strip("`"): int(row[1]) for row in table_rows("docs/http.md") if row[1].isdigit()}
+        types = {
+            Code.API_KEY_INVALID: ErrorType.AUTHENTICATION,
+            Code.NOT_FOUND: ErrorType.NOT_FOUND,
+            Code.RECORD_TOO_LARGE: ErrorType.INVALID_REQUEST,
+            Code.SERVICE_UNAVAILABLE: ErrorType.SERVER,
+        }
+        assert told == {code: status_of(ErrorBody(message="-", type=type_, code=code)) for code, type_ in types.items()}
 
     @pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
     def test_every_type_that_is_named_exists(self, page: str) -> None:
@@ -176,3 +187,8 @@ def test_every_file_that_is_named_is_there(page: str) -> None:
     ours = {path.name for path in ROOT.iterdir()}
     named = {code for code in inline_code(page) if re.fullmatch(r"(?:[a-z_]+/)+[\w.-]*", code)}
     assert {code for code in named if code.split("/")[0] in ours and not (ROOT / code).exists()} == set()
+
+
+@pytest.mark.parametrize("page", [name_of(page) for page in PAGES])
+def test_it_does_not_install_another_project_of_our_name(page: str) -> None:
+    assert not re.search(r"pip install ['\"]?easel\b", read(page))

@@ -69,7 +69,12 @@ class TestOnRealParts:
         assert abs(time_of(request_id) / 1000 - time.time()) < 60
         line = line_with(request_id, installation.start(script(installation.folder, named("subscribe"))))
         assert line.split()[:2] == [request_id, "easel.generation.succeeded.v1"]
-        assert self.stored(installation, line.split("'")[1])
+        key = line.split("'")[1]
+        assert self.stored(installation, key)
+        [curl] = [block.text for block in blocks("README.md") if block.text.startswith("curl")]
+        installation.run(["bash", "-c", f"KEY={key}\n{curl}"])
+        picture = (installation.folder / "picture.png").read_bytes()
+        assert hashlib.sha256(picture).hexdigest()[:16] in key
 
     def test_the_sdk(self, installation: Installation) -> None:
         lines = installation.run(script(installation.folder, named("sdk"))).splitlines()
@@ -78,10 +83,20 @@ class TestOnRealParts:
         assert lines[-1].count("outputs/atelier/") == 2
 
     def test_the_call_over_http(self, installation: Installation) -> None:
-        [curl] = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]
+        curls = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]
         port = installation.environment["EASEL_API_PORT"]
-        answer = json.loads(installation.run(["bash", "-c", curl.replace(":8080/", f":{port}/")]))
+        generate, fetch = (curl.replace(":8080/", f":{port}/") for curl in curls)
+        answer = json.loads(installation.run(["bash", "-c", generate]))
         assert answer["state"] == "accepted"
+        task, picture = fetch.splitlines()
+        ends = time.monotonic() + ENDED_WITHIN_S
+        while answer["state"] != "succeeded" and time.monotonic() < ends:
+            time.sleep(0.2)
+            answer = json.loads(installation.run(["bash", "-c", f"ID={answer['id']}\n{task}"]))
+        assert answer["state"] == "succeeded"
+        installation.run(["bash", "-c", f"ID={answer['id']}\n{picture}"])
+        sha256 = hashlib.sha256((installation.folder / "picture.png").read_bytes()).hexdigest()
+        assert [sha256] == [output["sha256"] for output in answer["outputs"]]
 
     def test_the_command(self, installation: Installation) -> None:
         installation.run([sys.executable, "-m", "ops.cli", "submit", "a large red circle on a white background"])
