@@ -34,4 +34,4 @@ bench: setup
 
 clean:
 	@if test -x $(BIN)/easel; then $(BIN)/easel down; fi
-	rm -rf .venv .easel .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .easel easel-out .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
