@@ -44,9 +44,13 @@ class Services:
                     code=ExitCode.SETUP,
                 )
 
+    def running(self) -> list[str]:
+        """The names of those that run."""
+        return [name for name, record in self._records().items() if record.find()]
+
     def stop(self) -> list[str]:
         """End those that run and wait until they are gone. Returns their names."""
-        records = {name: record for name in MODULES if (record := ProcessRecord.load(self._record(name)))}
+        records = self._records()
         running = [name for name, record in records.items() if record.find()]
         deadline = time.monotonic() + _STOP_LIMIT_S
         with ThreadPoolExecutor(max_workers=len(MODULES)) as pool:
@@ -58,6 +62,9 @@ class Services:
     def log(self, name: str) -> Path:
         """Where the output of a service goes."""
         return self._directory / "logs" / f"{name}.log"
+
+    def _records(self) -> dict[str, ProcessRecord]:
+        return {name: record for name in MODULES if (record := ProcessRecord.load(self._record(name)))}
 
     def _record(self, name: str) -> Path:
         return self._directory / "run" / f"{name}.json"

@@ -12,7 +12,7 @@ from ops.cli.material import make_key, write_private
 from ops.cli.services import Services
 from ops.demo.plan import TENANTS
 from ops.local.cache import Report
-from ops.local.stack import Stack
+from ops.local.stack import PART_NAMES, Stack
 from schemas.settings import Settings
 
 __all__ = ["DemoStack"]
@@ -38,13 +38,7 @@ class DemoStack:
 
         The settings of all that are also those of this process's environment from now on. Raises ``LocalStackError``.
         """
-        self.down()
-        for name in _LEFT_OVERS:
-            shutil.rmtree(self.directory / name, ignore_errors=True)
-        for name in _LEFT_OVER_FILES:
-            (self.directory / name).unlink(missing_ok=True)
-        # Ports and the store's key pair went with the old directories, and are made anew with this object.
-        self._stack = self._fresh()
+        self.clear()
         endpoints = self._stack.up()
         make_tenants(self.directory, TENANTS)
         write_private(self.forged_key, make_key("ES256").private)
@@ -55,6 +49,18 @@ class DemoStack:
             del os.environ[name]
         os.environ.update(variables)
         return Settings()
+
+    def clear(self) -> None:
+        """Stop and forget what an earlier demo left; of one that still runs it says so first."""
+        if self.services.running() or any(self._stack.pid(part) for part in PART_NAMES):
+            self._report("stopping the demo that was kept running")
+        self.down()
+        for name in _LEFT_OVERS:
+            shutil.rmtree(self.directory / name, ignore_errors=True)
+        for name in _LEFT_OVER_FILES:
+            (self.directory / name).unlink(missing_ok=True)
+        # Ports and the store's key pair went with the old directories, and are made anew with this object.
+        self._stack = self._fresh()
 
     def down(self) -> None:
         """Stop everything that was started in the directory, by whomever. Its data stays."""
