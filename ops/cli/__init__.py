@@ -14,6 +14,7 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in {"ops", "schemas", "transport"}:
             raise
-        sys.stderr.write(f"easel: the command needs the package {error.name!r}: pip install 'easel[service,local]'\n")
+        remedy = "pip install '.[service,local]' in a clone of easel"
+        sys.stderr.write(f"easel: the command needs the package {error.name!r}: {remedy}\n")
         return 4
     return run()

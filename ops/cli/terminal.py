@@ -132,7 +132,8 @@ _EXTRA_OF = {
 
 def _missing_module(error: ModuleNotFoundError) -> str:
     name = (error.name or "").partition(".")[0]
-    return f"the package {name!r} is not installed: pip install 'easel[{_EXTRA_OF.get(name, 'service')}]'"
+    extra = _EXTRA_OF.get(name, "service")
+    return f"the package {name!r} is not installed: pip install '.[{extra}]' in a clone of easel"
 
 
 def epilog(*examples: str) -> str:

