@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import bench, demo, doctor, keys, local, model, schema, serve, submit, topics, usage, watch
-from ops.cli.installation import adopt
+from ops.cli.installation import adopt, is_set_up
 from ops.cli.terminal import EPILOG, ExitCode, epilog, err, explain, out, quiet_clients, treat_sigterm_as_ctrl_c
 
 __all__ = ["app", "run"]
@@ -53,9 +53,11 @@ app.command(
         'easel submit --tenant bureau --images 4 "a blue star"',
     ),
 )(submit.submit)
-app.command("watch", rich_help_panel=_USE, epilog=epilog("easel watch --since 10m", "easel watch --json | jq .type"))(
-    watch.watch
-)
+app.command(
+    "watch",
+    rich_help_panel=_USE,
+    epilog=epilog("easel watch --since 10m", "easel watch --json | jq .type", "easel watch --dead-letters"),
+)(watch.watch)
 app.command("usage", rich_help_panel=_USE, epilog=epilog("easel usage", "easel usage --tenant atelier --json"))(
     usage.usage
 )
@@ -120,6 +122,8 @@ def _fail(error: BaseException) -> int:
         return ExitCode.INTERRUPTED
     line, code = explain(error)
     err.print(f"easel: {line}", style="red", markup=False)
+    if code == ExitCode.UNAVAILABLE and not is_set_up():
+        err.print("`easel up` starts a Kafka and an object store here", style="dim")
     if code in {ExitCode.SETUP, ExitCode.UNAVAILABLE}:
         err.print("`easel doctor` looks at everything that is needed", style="dim")
     return code

@@ -17,6 +17,7 @@ from pydantic_settings import SettingsError
 from consumer.admission.init import specs_of
 from ops.cli.installation import data_dir, settings
 from ops.cli.terminal import explain
+from ops.cli.topics import summed_up
 from ops.local.errors import LocalStackError
 from ops.local.java import find_java
 from ops.local.minio import GO_REMEDY, built_minio, has_go
@@ -66,7 +67,8 @@ def local_checks() -> Iterator[Check]:
     for extra, modules in _EXTRAS.items():
         missing = [module for module in modules if importlib.util.find_spec(module) is None]
         if missing:
-            yield Check(extra, "warning", f"not installed: {', '.join(missing)}", f"pip install 'easel[{extra}]'")
+            remedy = f"pip install '.[{extra}]' in a clone of easel"
+            yield Check(extra, "warning", f"not installed: {', '.join(missing)}", remedy)
         else:
             yield Check(extra, "ok", "its packages are installed")
     try:
@@ -152,7 +154,7 @@ async def reach_checks(found: Settings, catalog: Catalog | None, directory: Dire
     try:
         problems = await check_topics(found.kafka, specs, timeout_s=_CALL_S)
         checks.append(Check("kafka", "ok", found.kafka.bootstrap_servers))
-        checks += [Check("topics", "wrong", problem, "`easel topics`") for problem in problems]
+        checks += [Check("topics", "wrong", problem, "`easel topics`") for problem in summed_up(problems)]
         if specs and not problems:
             checks.append(Check("topics", "ok", f"all {len(specs)} are there, as they must be"))
     except Misconfigured as error:

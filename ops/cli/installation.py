@@ -22,8 +22,10 @@ __all__ = [
     "DEMO",
     "adopt",
     "data_dir",
+    "is_set_up",
     "read_env",
     "settings",
+    "settings_of_installation",
     "signer_of",
     "write_env",
 ]
@@ -77,6 +79,23 @@ def settings() -> Settings:
     """The settings of this command. Raises ``ValidationError``, ``SettingsError`` or ``OSError``."""
     adopt()
     return Settings()
+
+
+def is_set_up() -> bool:
+    """Whether anything here says which broker is meant; else it is the default address."""
+    return BROKER_VARIABLE in os.environ or (data_dir() / "env").exists()
+
+
+def settings_of_installation() -> Settings:
+    """As ``settings``, for a command that needs an installation. Raises ``CommandError`` where nothing names one."""
+    found = settings()
+    if not is_set_up() and not found.tenants.exists():
+        raise CommandError(
+            "no installation is set up here",
+            f"`easel up` starts one on this machine; for another one set {BROKER_VARIABLE} and EASEL_TENANTS",
+            code=ExitCode.SETUP,
+        )
+    return found
 
 
 def signer_of(tenant: str, found: Settings, *, key_file: Path | None, kid: str | None) -> Signer:

@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from ops.cli.installation import settings
+from ops.cli.installation import settings, settings_of_installation
 from ops.cli.services import MODULES
 from ops.cli.terminal import err
 from ops.stage import StageProcess, run_stage
@@ -35,10 +35,12 @@ def api() -> None:
 
 def all_() -> None:
     """Run admission, a worker and the API in this terminal. Ctrl-C ends them all; a second one kills them."""
-    found = settings()
+    found = settings_of_installation()
     grace_s = found.generation.drain_s + _STOP_MARGIN_S
     processes = [StageProcess(name, [sys.executable, "-m", module]) for name, module in MODULES.items()]
-    err.print(f"API on http://{found.api.host}:{found.api.port}  (its page: /docs)")
+    err.print(
+        f"starting {', '.join(MODULES)}; the API will be on http://{found.api.host}:{found.api.port}  (page: /docs)"
+    )
     raise typer.Exit(asyncio.run(run_stage(processes, err, grace_s=grace_s)))
 
 

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from ops.cli.following import Finished, submit_all
-from ops.cli.installation import settings, signer_of
+from ops.cli.installation import settings, settings_of_installation, signer_of
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from ops.cli.usage import units
 from producer_api import Client
@@ -47,9 +47,10 @@ def submit(
 
     Signs with --key, else EASEL_KEY_FILE, else with the tenant's key that `easel up` made.
     """
+    # A key of one's own needs no tenants.yaml: that is the service's.
+    found = settings() if key else settings_of_installation()
     if not tenant:
         raise CommandError("no tenant is named", "say --tenant, or set EASEL_TENANT", code=ExitCode.USAGE)
-    found = settings()
     width, height = _sides(size)
     given = {
         "model": model or next(iter(load_catalog(found.models).models)),

@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from consumer.admission.init import StartAt, initialise, specs_of
-from ops.cli.installation import settings
+from ops.cli.installation import settings_of_installation
 from ops.cli.terminal import ExitCode, err, out, print_json
 from schemas.catalog import load_catalog
 from schemas.tenants import load_tenants
 from transport.topics import check_topics
 
-__all__ = ["topics"]
+__all__ = ["summed_up", "topics"]
+
+_MISSING = " is missing: create it with `easel topics`"
 
 
 def topics(
@@ -28,13 +30,13 @@ def topics(
 
     Safe to repeat: what is there stays as it is. With --check, exit code 1 if anything is not as it must be.
     """
-    found = settings()
+    found = settings_of_installation()
     catalog, directory = load_catalog(found.models), load_tenants(found.tenants)
     if check:
         problems = asyncio.run(check_topics(found.kafka, specs_of(found, catalog, directory)))
         if as_json:
             print_json({"ok": not problems, "problems": problems})
-        for problem in problems if not as_json else ():
+        for problem in summed_up(problems) if not as_json else ():
             out.print(problem, markup=False)
         if problems:
             raise typer.Exit(ExitCode.FAILED)
@@ -45,3 +47,12 @@ def topics(
         print_json({"ok": True, "report": report})
     for line in report if not as_json else ():
         out.print(line, markup=False)
+
+
+def summed_up(problems: list[str]) -> list[str]:
+    """The problems of ``check_topics``, with one line for all topics that are missing."""
+    missing = [problem.removesuffix(_MISSING) for problem in problems if problem.endswith(_MISSING)]
+    if len(missing) < 2:
+        return problems
+    rest = [problem for problem in problems if not problem.endswith(_MISSING)]
+    return [f"{len(missing)} topics are missing: run `easel topics` ({', '.join(missing)})", *rest]

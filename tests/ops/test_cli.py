@@ -17,6 +17,7 @@ from typer.main import get_command
 
 from ops.cli.app import app
 from ops.cli.terminal import ExitCode
+from ops.cli.topics import summed_up
 from schemas.json_schema import FILES, json_schema
 from schemas.tenants import load_tenants
 from tests.ops.cli_process import REPOSITORY, clean_environment, easel
@@ -113,7 +114,7 @@ def test_without_the_service_extra_it_says_what_to_install(tmp_path: Path) -> No
         [sys.executable, "-c", code], cwd=tmp_path, env=clean_environment(), capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == ExitCode.SETUP
-    assert "pip install 'easel[service,local]'" in ended.stderr
+    assert "pip install '.[service,local]'" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 
@@ -138,3 +139,20 @@ def test_the_example_files_are_as_their_schemas_say() -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"version": 1, "tenants": [{"id": "a", "limit": {}}]}, json_schema("tenants"))
     assert len(load_tenants(REPOSITORY / "tenants.example.yaml").tenants) == 3
+
+
+@pytest.mark.parametrize("arguments", [("submit", "a red circle"), ("topics",), ("all",)])
+def test_where_nothing_is_set_up_it_names_the_first_step(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    ended = easel(*arguments, cwd=tmp_path)
+    assert ended.code == ExitCode.SETUP
+    assert "`easel up`" in ended.err.splitlines()[0]
+
+
+def test_topics_that_are_missing_are_one_line() -> None:
+    missing = [f"easel.{name} is missing: create it with `easel topics`" for name in ("requests", "results")]
+    other = "easel.usage has 1 partitions, not 4: ..."
+    assert summed_up([*missing, other]) == [
+        "2 topics are missing: run `easel topics` (easel.requests, easel.results)",
+        other,
+    ]
+    assert summed_up(missing[:1]) == missing[:1]
