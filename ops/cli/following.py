@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TaskID
 
+from ops.cli.bars import UNDECIDED, Bars
 from ops.cli.pictures import fetch, file_stem
 from producer_api import Client
 from producer_api.exceptions import ClientError, RequestRejected, TimedOut, Unreachable
@@ -23,6 +24,8 @@ from transport.objects import ObjectStore
 __all__ = ["Finished", "submit_all"]
 
 _PROMPT_CHARS = 48
+_DECISION_S = 5.0
+"""Services that run decide in well under a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,7 @@ async def submit_all(
 
     Raises ``Unreachable``, ``TransportError`` (of the store) and ``CommandError`` (a picture that is not the event's).
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"), TimeElapsedColumn())
-    bars = Progress(*columns, console=console, disable=console is None or not console.is_terminal)
+    bars = Bars(console)
     async with client, ObjectStore(store_settings) as store, asyncio.TaskGroup() as group:
         with bars:
             tasks = [
@@ -65,13 +67,14 @@ async def submit_all(
 
 class _Request:
     def __init__(
-        self, client: Client, store: ObjectStore, folder: Path, request: GenerationRequest, bars: Progress
+        self, client: Client, store: ObjectStore, folder: Path, request: GenerationRequest, bars: Bars
     ) -> None:
         self._client = client
         self._store = store
         self._folder = folder
         self._request = request
         self._bars = bars
+        self._state = "it was not published"
         name = request.prompt if len(request.prompt) <= _PROMPT_CHARS else request.prompt[: _PROMPT_CHARS - 1] + "…"
         self._bar: TaskID = bars.add_task(name.replace("[", r"\["), total=None, state="submitting")
 
@@ -82,7 +85,7 @@ class _Request:
                 handle = await self._client.submit_request(self._request)
                 succeeded = await self._follow(handle)
         except TimeoutError:
-            raise TimedOut(f"{prompt!r} had not ended after {timeout_s:g} s; it goes on") from None
+            raise TimedOut(f"{prompt!r} had not ended after {timeout_s:g} s; {self._state}") from None
         except ClientError as error:
             self._bars.update(self._bar, state=str(error.error.code), total=1, completed=0)
             return Finished(
@@ -96,7 +99,19 @@ class _Request:
         return Finished(prompt, succeeded.request_id, succeeded, files)
 
     async def _follow(self, handle: Handle) -> Succeeded:
+        self._bars.say(f"{self._request.prompt}: request {handle.request_id}")
+        self._state = f"nobody had decided request {handle.request_id}: {UNDECIDED}"
+        note = asyncio.get_running_loop().call_later(_DECISION_S, self._bars.undecided, self._bar)
+        try:
+            return await self._follow_to_its_end(handle, note)
+        finally:
+            note.cancel()
+
+    async def _follow_to_its_end(self, handle: Handle, note: asyncio.TimerHandle) -> Succeeded:
         async for event in handle.events():
+            note.cancel()
+            self._bars.decided(self._bar)
+            self._state = f"request {handle.request_id} was accepted, and goes on"
             match event:
                 case Accepted():
                     self._bars.update(self._bar, state="waiting for its turn")

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from ops.cli.dead_letters import letter_as_json, letter_as_line, read_letter
 from ops.cli.installation import settings
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from ops.cli.usage import units
@@ -34,15 +35,25 @@ def watch(
         str | None, typer.Option(help="Begin so long ago (90s, 10m, 2h, 1d), or at the beginning: all.")
     ] = None,
     progress: Annotated[bool, typer.Option("--progress", help="Each step too.")] = False,
+    dead_letters: Annotated[
+        bool, typer.Option("--dead-letters", help="The records that were refused unread; all of them without --since.")
+    ] = False,
     count: Annotated[int, typer.Option(help="End after so many events; 0: go on until Ctrl-C.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each event.")] = False,
 ) -> None:
     """Follow the results of all tenants as they are committed. Ctrl-C ends it."""
-    start = _start(since)
+    if dead_letters and (tenant or progress):
+        raise CommandError("dead letters have no tenant and no steps", "say --dead-letters alone", code=ExitCode.USAGE)
+    start: Start = "earliest" if dead_letters and since is None else _start(since)
     kafka = settings().kafka
+    names = Topics(kafka.prefix)
     if not as_json:
-        err.print(f"following {Topics(kafka.prefix).results}; Ctrl-C ends it", style="dim")
-    asyncio.run(_follow(kafka, start, tenant, progress=progress, count=count, as_json=as_json))
+        followed = names.dead_letters if dead_letters else names.results
+        err.print(f"following {followed}; Ctrl-C ends it", style="dim")
+    if dead_letters:
+        asyncio.run(_follow_dead_letters(kafka, start, count=count, as_json=as_json))
+    else:
+        asyncio.run(_follow(kafka, start, tenant, progress=progress, count=count, as_json=as_json))
 
 
 async def _follow(
@@ -60,6 +71,23 @@ async def _follow(
                     print_json(_as_json(record, event))
                 else:
                     out.print(_line(record, event))
+                shown += 1
+                if shown == count:
+                    return
+
+
+async def _follow_dead_letters(kafka: KafkaSettings, start: Start, *, count: int, as_json: bool) -> None:
+    shown = 0
+    async with Tail(kafka, [Topics(kafka.prefix).dead_letters], start=start) as tail:
+        async for batch in tail:
+            for record in batch:
+                letter = read_letter(record)
+                if letter is None:
+                    continue
+                if as_json:
+                    print_json(letter_as_json(record, letter))
+                else:
+                    out.print(letter_as_line(record, letter))
                 shown += 1
                 if shown == count:
                     return
