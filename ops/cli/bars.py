@@ -42,7 +42,8 @@ class Bars(Progress):
     def say(self, line: str) -> None:
         """A line of its own, above the bars."""
         if self._told is not None:
-            self._told.print(line, style="dim", markup=False, soft_wrap=True)
+            # A style of the call would dim the bars too, which are drawn again with it.
+            self._told.print(Text(line, style="dim"), soft_wrap=True)
 
     def undecided(self, bar: TaskID) -> None:
         """This request waits for its decision longer than is usual."""

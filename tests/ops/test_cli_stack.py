@@ -95,8 +95,9 @@ def test_a_refusal_is_one_line_and_an_exit_code(here: Path, all_running: subproc
     refused = easel("submit", "a red circle", "--model", "no-such", "--tenant", "bureau", cwd=here)
     assert refused.code == ExitCode.FAILED
     assert refused.out == ""
-    assert refused.err.startswith("a red circle: model_not_found: ")
-    assert len(refused.err.splitlines()) == 1
+    named, line = refused.err.splitlines()
+    assert named.startswith("a red circle: request ")
+    assert line.startswith("a red circle: model_not_found: ")
 
 
 def test_ctrl_c_leaves_nothing_running(here: Path, all_running: subprocess.Popen[str]) -> None:
