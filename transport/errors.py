@@ -96,7 +96,9 @@ _TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 def translated(err: BaseException, what: str, where: str) -> TransportError:
     """The error of ours that says what ``err``, an error of the Kafka client, means for the caller."""
     name = type(err).__name__
-    detail = f"{what}: {name}" + (f": {err}" if str(err) else "")
+    # The client's own text often begins with the name already.
+    text = str(err).removeprefix(f"{name}: ")
+    detail = f"{what}: {name}" + (f": {text}" if text and text != name else "")
     if isinstance(err, TransportError):
         return err
     if isinstance(err, _FENCED):
