@@ -21,7 +21,7 @@ __all__ = ["DEV_TENANTS", "DevTenant", "environment", "make_tenants", "sdk_envir
 _ISSUER = "easel-api"
 _PORTS = {"EASEL_API_PORT": 8080, "EASEL_ADMISSION_HEALTH_PORT": 9101, "EASEL_GENERATION_HEALTH_PORT": 9102}
 _HEADER = """\
-# Tenants of the stack on this machine, with keys made for it alone. Raise the version with each change: services notice.
+# Tenants of the stack on this machine, with keys of its own. Raise the version at each change: services notice.
 # yaml-language-server: $schema={schema}
 """
 
