@@ -129,7 +129,7 @@ class Worker:
             settings.kafka, self._backlog, self._notes, outputs, finisher, publisher, self._cards, self._metrics
         )
         self._membership = membership = Membership(settings, self._backlog, intake.take, self._metrics)
-        heart = Heart(settings.kafka, publisher, BrokerClock(), lambda: self._heartbeat(publisher))
+        heart = Heart(settings.kafka, publisher, self._clock, lambda: self._heartbeat(publisher))
         member = asyncio.create_task(membership.run(), name="membership")
         engine = asyncio.create_task(loop.run(), name="engine-loop")
         beside = [asyncio.create_task(work) for work in (self._notes.run(), heart.run())]

@@ -65,6 +65,8 @@ async def test_a_rebalance_waits_for_nobody_and_starts_nothing_twice(installatio
             starts[event.worker, event.request_id] += 1
     assert set(starts.values()) == {1}, "a worker began a job again that it was running"
     assert first.metric("easel_generation_partitions_owned") == 2
+    # Long after its start it still hears the broker.
+    assert first.get("/health/ready") == (200, '{"ready": true, "reasons": []}')
 
 
 async def test_sigterm_ends_the_batch_commits_and_leaves(installation: Installation, worker: Start) -> None:
