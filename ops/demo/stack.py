@@ -18,7 +18,7 @@ from schemas.settings import Settings
 __all__ = ["DemoStack"]
 
 _PARTITIONS = 4
-_PASSED_ON = frozenset({"EASEL_GENERATION_ENGINE", "EASEL_TRACEBACK"})
+_PASSED_ON = frozenset({"EASEL_GENERATION_ENGINE", "EASEL_NULL_STEP_S", "EASEL_TRACEBACK"})
 """Variables of the caller that the demo heeds. Any other may speak of another installation."""
 _LEFT_OVERS = ("kafka", "store", "keys", "logs")
 _LEFT_OVER_FILES = ("tenants.yaml", "env", "api.sqlite", "api.sqlite-wal", "api.sqlite-shm")

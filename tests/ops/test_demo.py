@@ -65,7 +65,12 @@ def test_everything_is_as_it_must_be_and_then_stopped(clone: Path) -> None:
 @pytest.mark.timeout(300)
 def test_ctrl_c_leaves_nothing_running(clone: Path) -> None:
     with subprocess.Popen(
-        [*EASEL, "demo"], cwd=clone, env=clean_environment(NULL), stdout=PIPE, stderr=PIPE, text=True
+        [*EASEL, "demo"],
+        cwd=clone,
+        env=clean_environment({**NULL, "EASEL_NULL_STEP_S": "0.5"}),
+        stdout=PIPE,
+        stderr=PIPE,
+        text=True,
     ) as demo:
         assert demo.stdout is not None
         assert any("are ready" in line for line in demo.stdout)
