@@ -13,27 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.errors import ErrorBody
 from schemas.outputs import Output
-from schemas.requests import Parameters
 
 __all__ = [
     "TERMINAL",
     "Accepted",
     "Balance",
+    "CancelAccepted",
+    "CancelRefused",
     "Canceled",
-    "Control",
     "DeadLetter",
+    "DeleteRefused",
+    "Deleted",
     "Duplicate",
     "Event",
     "Failed",
     "GenerationStarted",
     "GenerationStep",
-    "JobAssigned",
-    "JobCanceled",
-    "JobFailed",
-    "JobReleased",
-    "JobStarted",
-    "JobSucceeded",
-    "Outcome",
+    "Priced",
     "Rejected",
     "Succeeded",
     "Usage",
@@ -68,10 +64,15 @@ class Accepted(Event):
 
 
 class Duplicate(Event):
-    """The id is known. ``state`` is where its request stands; with another body, ``error`` is ``id_conflict``."""
+    """The id, or the idempotency key, is known. ``state`` is where its request stands.
+
+    With another body, ``error`` is ``id_conflict`` or ``idempotency_conflict``.
+    """
 
     TYPE: ClassVar[str] = "easel.generation.duplicate.v1"
     state: str
+    of: str | None = None
+    """The request that came under the same idempotency key, where it is another than this one."""
     error: ErrorBody | None = None
 
 
@@ -90,6 +91,60 @@ class Rejected(Event):
     error: ErrorBody
     limit: Limit | None = None
     retry_after_s: float | None = None
+
+
+class Priced(Event):
+    """The answer to a dry run: nothing was held, and no id was bound."""
+
+    TYPE: ClassVar[str] = "easel.generation.priced.v1"
+    model: str
+    cost_milliunits: int
+    acceptable: bool
+    """Whether it would have been accepted at this moment; if not, ``error`` says why, and ``retry_after_s`` when."""
+    cached: bool = False
+    """Whether it would have been answered from an earlier result; the cost is then that of an answer from there."""
+    position: int = 0
+    error: ErrorBody | None = None
+    limit: Limit | None = None
+    retry_after_s: float | None = None
+
+
+# results: the answers to a cancel and to a delete. ``request_id`` is the request that they are about.
+
+
+class CancelAccepted(Event):
+    """It is stopped as soon as may be; its terminal event says how it ended: a success that was nearer still counts."""
+
+    TYPE: ClassVar[str] = "easel.generation.cancel_accepted.v1"
+    cancel_id: str
+    state: str
+    """Where the request stood: ``queued``, ``dispatched``, ``running``; or ``unknown``: remembered for 10 minutes."""
+
+
+class CancelRefused(Event):
+    """There was nothing to stop."""
+
+    TYPE: ClassVar[str] = "easel.generation.cancel_refused.v1"
+    cancel_id: str
+    state: str
+    error: ErrorBody
+
+
+class Deleted(Event):
+    """What the store held of a request is gone."""
+
+    TYPE: ClassVar[str] = "easel.generation.deleted.v1"
+    delete_id: str
+    objects: int
+
+
+class DeleteRefused(Event):
+    """Nothing was deleted."""
+
+    TYPE: ClassVar[str] = "easel.generation.delete_refused.v1"
+    delete_id: str
+    state: str
+    error: ErrorBody
 
 
 # results: the end. Exactly one of these for an accepted request.
@@ -180,65 +235,6 @@ class UsageRefunded(Usage):
     TYPE: ClassVar[str] = "easel.usage.refunded.v1"
 
 
-# jobs and outcomes: between admission and the fleet. All carry the attempt.
-
-
-class JobAssigned(Event):
-    """Work for one worker of a pool."""
-
-    TYPE: ClassVar[str] = "easel.job.assigned.v1"
-    attempt: int
-    alone: bool = False
-    """Run it in a batch of its own: a start of it never ended."""
-    cost_milliunits: int
-    parameters: Parameters
-
-
-class Outcome(Event):
-    """What became of an attempt."""
-
-    attempt: int
-    worker: str
-
-
-class JobStarted(Outcome):
-    """About to be given to the engine."""
-
-    TYPE: ClassVar[str] = "easel.job.started.v1"
-    alone: bool = False
-
-
-class JobReleased(Outcome):
-    """Given up before its end through no fault of its own (a drain); the start doesn't count."""
-
-    TYPE: ClassVar[str] = "easel.job.released.v1"
-
-
-class JobSucceeded(Outcome):
-    """Pictures and manifest are in the store."""
-
-    TYPE: ClassVar[str] = "easel.job.succeeded.v1"
-    weights_revision: str
-    outputs: list[Output]
-    manifest: str
-    engine_ms: int
-
-
-class JobFailed(Outcome):
-    """No picture; ``retryable`` says whether another attempt could end better."""
-
-    TYPE: ClassVar[str] = "easel.job.failed.v1"
-    error: ErrorBody
-    retryable: bool
-
-
-class JobCanceled(Outcome):
-    """Stopped on a note of the control topic."""
-
-    TYPE: ClassVar[str] = "easel.job.canceled.v1"
-    steps_run: int
-
-
 # progress: best effort
 
 
@@ -259,15 +255,7 @@ class GenerationStep(Event):
     steps: int
 
 
-# control and dead letters
-
-
-class Control(Event):
-    """A note to every worker: drop attempts below ``min_attempt``."""
-
-    TYPE: ClassVar[str] = "easel.control.v1"
-    min_attempt: int
-    canceled: bool = False
+# dead letters
 
 
 class DeadLetter(BaseModel):

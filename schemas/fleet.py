@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["Heartbeat"]
+__all__ = ["HEARD_WITHIN_MS", "HeldJob", "Heartbeat"]
+
+HEARD_WITHIN_MS = 8_000
+"""Who has not been heard for this long, by the broker's clock, is not counted on. Below the workers' session timeout:
+what is known of a lost worker is known before the group gives its jobs to others."""
+
+
+class HeldJob(NamedTuple):
+    """A job that a worker has."""
+
+    tenant: str
+    request_id: str
+    attempt: int
+    state: Literal["waiting", "running", "ended"]
+    """``running``: its start was announced and it has not ended; ``ended``: in the last minute."""
 
 
 class Heartbeat(BaseModel):
@@ -21,3 +35,22 @@ class Heartbeat(BaseModel):
     """What the group has given to it: of admission's inputs, or of its pool's jobs topic."""
     ready: bool
     tenants_version: int | None = None
+
+    pool: str | None = None
+    """Of a worker."""
+    draining: bool = False
+    """It takes nothing new, and leaves when what runs has ended."""
+    held: list[HeldJob] = Field(default_factory=list)
+    """Jobs that it has, and those that have just ended."""
+    capacity_milliunits: int = 0
+    """The work of one full batch of what it has run lately; 0 before its first."""
+    rate_milliunits_s: int = 0
+    """The work that it gets done in a second of running; 0 before its first batch."""
+    backlog_milliunits: int = 0
+    """The work of the jobs that it has and has not finished."""
+    models: dict[str, str] = Field(default_factory=dict)
+    """The models that are loaded, with the revisions of their weights."""
+
+    demand: dict[str, int] = Field(default_factory=dict)
+    """Of admission: for each pool, the weights of the tenants that have something waiting or in flight there, summed
+    over its partitions and keyed ``<pool>/<partition>``."""

@@ -14,6 +14,8 @@ __all__ = [
     "MAX_REQUEST_BYTES",
     "MAX_SEED",
     "Adapter",
+    "CancelRequest",
+    "DeleteRequest",
     "GenerationRequest",
     "Parameters",
     "Priority",
@@ -29,6 +31,7 @@ Priority = Literal["low", "normal", "high"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
 ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+_RequestId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$")]
 _MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 _MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 
@@ -68,6 +71,8 @@ class GenerationRequest(BaseModel):
     deadline: AwareDatetime | None = None
     metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
     """Returned untouched in the terminal event: a CMS's post id."""
+    dry_run: bool = False
+    """Only asks what it would cost, and whether and when it would be accepted: nothing is held, no id is bound."""
 
     @field_validator("prompt", "negative_prompt", "metadata")
     @classmethod
@@ -77,6 +82,24 @@ class GenerationRequest(BaseModel):
         if any("\0" in text for text in texts):
             raise ValueError("holds the character U+0000")
         return given
+
+
+class CancelRequest(BaseModel):
+    """The data of ``easel.generation.cancel_requested.v1``: its event has an id of its own and names a request."""
+
+    TYPE: ClassVar[str] = "easel.generation.cancel_requested.v1"
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    request_id: _RequestId
+
+
+class DeleteRequest(BaseModel):
+    """The data of ``easel.generation.delete_requested.v1``: the pictures of a request that has ended are to go."""
+
+    TYPE: ClassVar[str] = "easel.generation.delete_requested.v1"
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    request_id: _RequestId
 
 
 class Parameters(BaseModel):

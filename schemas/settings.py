@@ -32,6 +32,10 @@ class AdmissionSettings(Section):
     batch_records: int = Field(default=500, ge=1, le=5_000)
     window_jobs: int = Field(default=16, ge=1)
     """Jobs that one partition may have with the fleet at a time."""
+    lease_s: float = Field(default=60.0, ge=1.0)
+    """A job that no living worker has named for this long, while its pool has one, is sent again."""
+    remembered_h: float = Field(default=72.0, ge=49.0, le=24 * 365)
+    """How long the id of a request is known after its end; at least as long as its token can bring it again."""
     health_host: str = "127.0.0.1"
     health_port: Port = 9101
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from schemas.requests import Priority
 from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
 from schemas.yaml_file import ConfigError, Location, MisplacedError, locate, read_yaml
 
@@ -97,12 +98,19 @@ class Tenant(_Entry):
     id: TenantId
     name: str = ""
     status: Literal["active", "suspended"] = "active"
+    """Of a suspended tenant nothing new is accepted; what runs goes on."""
+    when_suspended: Literal["keep", "cancel"] = "keep"
+    """What becomes of its queued requests: ``keep`` lets them have their turn, ``cancel`` ends them and refunds."""
     weight: Annotated[int, Field(ge=1, le=1_000)] = 1
     """Its share of a busy fleet: a tenant of weight 2 gets twice the units of one of weight 1."""
     models: list[str] | None = None
     """The models it may use; all when absent."""
+    priorities: list[Priority] | None = None
+    """The priorities that it may ask for; all when absent."""
     limits: Limits = Limits()
     price_factor: Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=3)] = Decimal(1)
+    cached_price_factor: Annotated[Decimal, Field(ge=0, max_digits=9, decimal_places=3)] = Decimal(0)
+    """Part of the price that is charged for an answer from an earlier result: nothing by default."""
     time_zone: str = "UTC"
     """Where its days and months begin."""
     own_topic: bool = False

@@ -11,8 +11,8 @@ from consumer.admission.rules import Rules
 from consumer.admission.state import RequestKey
 from schemas.envelope import Envelope
 from schemas.errors import Code, EaselError, ErrorType
-from schemas.events import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.ids import require_request_id, require_uuid7
+from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.requests import GenerationRequest, invalid_request, read_request
 from schemas.signing import verify
 from schemas.tenants import Tenant

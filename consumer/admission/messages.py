@@ -12,8 +12,9 @@ from consumer.admission.state import OpenRequest, RequestKey
 from consumer.dead_letters import dead_letter
 from schemas.envelope import Envelope
 from schemas.errors import ErrorBody
-from schemas.events import Control, Event, JobAssigned, Usage
+from schemas.events import Event, Usage
 from schemas.ids import event_id
+from schemas.jobs import Control, JobAssigned
 from transport.records import Outgoing, Record
 
 __all__ = ["control", "dead_lettered", "job", "moved", "rerouted", "result", "usage"]

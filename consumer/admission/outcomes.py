@@ -22,18 +22,8 @@ from consumer.admission.state import (
     RequestKey,
 )
 from schemas.errors import ErrorBody
-from schemas.events import (
-    Event,
-    Failed,
-    JobFailed,
-    JobReleased,
-    JobStarted,
-    JobSucceeded,
-    Outcome,
-    Succeeded,
-    UsageRefunded,
-    UsageSettled,
-)
+from schemas.events import Event, Failed, Succeeded, UsageRefunded, UsageSettled
+from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 
 __all__ = ["backoff_ms", "end_failed", "outcome"]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from consumer.generation.batching import Batcher, BatchKey, Piece
 from consumer.generation.jobs import Job, JobKey
 from consumer.generation.offsets import Offsets, Token
-from schemas.events import JobAssigned
+from schemas.jobs import JobAssigned
 from transport.records import TopicPartition
 
 __all__ = ["Backlog"]

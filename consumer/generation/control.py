@@ -12,7 +12,7 @@ from consumer.logs import logger
 from schemas.connection import KafkaSettings
 from schemas.envelope import Envelope
 from schemas.errors import EaselError
-from schemas.events import Control
+from schemas.jobs import Control
 from schemas.topics import Topics
 from transport.errors import OffsetsUnknown, TransportError
 from transport.records import Record

@@ -14,7 +14,7 @@ from consumer.generation.batching import BatchKey, batch_key
 from consumer.generation.offsets import Token
 from schemas.envelope import Envelope
 from schemas.errors import Code, EaselError
-from schemas.events import JobAssigned
+from schemas.jobs import JobAssigned
 from schemas.outputs import Output
 from schemas.requests import Parameters
 from schemas.tenants import TenantId

@@ -11,17 +11,9 @@ from consumer.generation.jobs import Job, JobKey
 from consumer.logs import logger
 from schemas.envelope import Envelope
 from schemas.errors import ErrorBody
-from schemas.events import (
-    Event,
-    GenerationStarted,
-    GenerationStep,
-    JobFailed,
-    JobReleased,
-    JobStarted,
-    JobSucceeded,
-    Outcome,
-)
+from schemas.events import Event, GenerationStarted, GenerationStep
 from schemas.ids import event_id
+from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Manifest, manifest_key
 from schemas.topics import Topics
 from transport.errors import TransportError

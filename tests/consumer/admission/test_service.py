@@ -18,8 +18,9 @@ from consumer.faults import EXIT_CODE, VARIABLE
 from consumer.process import EXIT_CONFIGURATION
 from schemas.catalog import load_catalog
 from schemas.envelope import Envelope
-from schemas.events import Event, JobStarted
+from schemas.events import Event
 from schemas.ids import new_id
+from schemas.jobs import JobStarted
 from schemas.settings import Settings
 from schemas.tenants import load_tenants
 from tests.consumer.admission.world import failed, succeeded

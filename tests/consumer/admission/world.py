@@ -18,7 +18,7 @@ from consumer.admission.state import PartitionState
 from schemas.catalog import Catalog, Defaults, ModelCard, ModelLimits
 from schemas.envelope import Envelope, Headers
 from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.events import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Output
 from schemas.requests import GenerationRequest
 from schemas.signing import KeyEntry, Signer

@@ -19,8 +19,9 @@ import httpx
 import psutil
 
 from schemas.envelope import Envelope
-from schemas.events import Control, Event, JobAssigned, JobFailed, JobReleased, JobStarted, JobSucceeded
+from schemas.events import Event
 from schemas.ids import event_id, new_id
+from schemas.jobs import Control, JobAssigned, JobFailed, JobReleased, JobStarted, JobSucceeded
 from schemas.requests import Parameters
 from schemas.settings import Settings
 from schemas.topics import Topics, TopicSpec

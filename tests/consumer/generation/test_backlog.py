@@ -6,7 +6,7 @@ import pytest
 
 from consumer.generation.backlog import Backlog
 from consumer.generation.jobs import Job
-from schemas.events import JobAssigned
+from schemas.jobs import JobAssigned
 from tests.consumer.generation.harness import job
 from transport.records import TopicPartition
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from schemas.envelope import Envelope
 from schemas.errors import Code
-from schemas.events import DeadLetter, GenerationStarted, GenerationStep, JobFailed, JobStarted, JobSucceeded
+from schemas.events import DeadLetter, GenerationStarted, GenerationStep
+from schemas.jobs import JobFailed, JobStarted, JobSucceeded
 from schemas.outputs import Manifest, manifest_key
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded
 from transport.objects import ObjectStore

@@ -13,7 +13,7 @@ from PIL import Image
 
 from consumer.engine.weights import weights_revision
 from schemas.errors import Code
-from schemas.events import JobFailed, JobSucceeded
+from schemas.jobs import JobFailed, JobSucceeded
 from schemas.settings import Settings
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded
 from transport.objects import ObjectStore

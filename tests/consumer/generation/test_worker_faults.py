@@ -13,7 +13,7 @@ import pytest
 from consumer.faults import EXIT_CODE, POINTS
 from ops.local.stack import Stack
 from schemas.errors import Code
-from schemas.events import JobFailed, JobStarted, JobSucceeded
+from schemas.jobs import JobFailed, JobStarted, JobSucceeded
 from schemas.outputs import Manifest, manifest_key
 from schemas.settings import Settings
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded, write_null_models

@@ -14,7 +14,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from consumer.process import EXIT_CONFIGURATION
-from schemas.events import JobReleased, JobStarted
+from schemas.jobs import JobReleased, JobStarted
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded
 
 Start = Callable[..., WorkerProcess]
