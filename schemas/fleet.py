@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["HEARD_WITHIN_MS", "HeldJob", "Heartbeat"]
+__all__ = ["HEARD_WITHIN_MS", "Heartbeat", "HeldJob"]
 
 HEARD_WITHIN_MS = 8_000
 """Who has not been heard for this long, by the broker's clock, is not counted on. Below the workers' session timeout:
