@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from consumer.admission import ledger
 from consumer.admission.advance import dispatch, forget, wake
 from consumer.admission.decide import decide
+from consumer.admission.fleet_view import Fleet
 from consumer.admission.quota import Account
 from consumer.admission.rules import Rules
 from consumer.admission.state import (
@@ -70,11 +71,18 @@ class Batch:
         ]
 
 
-def decide_batch(state: PartitionState, records: Iterable[Record], rules: Rules, now_ms: int | None) -> Batch:
+def decide_batch(
+    state: PartitionState,
+    records: Iterable[Record],
+    rules: Rules,
+    now_ms: int | None,
+    fleet: Fleet,  # noqa: ARG001
+) -> Batch:
     """Decide ``records`` in their order, and after each who may leave for the fleet; then what may be forgotten.
 
-    ``now_ms`` is the broker's time, or None while it is not known. ``state`` is moved forward: if the batch is not
-    committed, it must be dropped.
+    ``now_ms`` is the broker's time, or None while it is not known; ``fleet`` is what was heard of the workers, which
+    says where jobs go and how many, never whether. ``state`` is moved forward: if the batch is not committed, it must
+    be dropped.
     """
     batch = Batch()
     for record in records:

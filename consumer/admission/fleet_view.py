@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from schemas.fleet import HEARD_WITHIN_MS, Heartbeat
 
@@ -21,6 +22,10 @@ class Heard:
     beat: Heartbeat
     at_ms: int
 
+    def is_alive(self, at_ms: int) -> bool:
+        """Whether this was heard lately."""
+        return self.at_ms + HEARD_WITHIN_MS > at_ms
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -28,21 +33,45 @@ class Fleet:
 
     instances: Mapping[str, Heard] = field(default_factory=dict)
 
-    def workers(self, pool: str, at_ms: int) -> list[Heartbeat]:
-        """The workers of a pool that are alive at this moment and ready, draining ones too."""
-        return [
-            heard.beat
-            for heard in self.instances.values()
-            if heard.beat.stage == "generation"
-            and heard.beat.pool == pool
-            and heard.beat.ready
-            and heard.at_ms + HEARD_WITHIN_MS > at_ms
-        ]
+    def workers(self, pool: str, at_ms: int) -> list[Heard]:
+        """The workers of a pool that are alive at this moment and ready, draining ones too, by name."""
+        return [heard for heard in self._workers.get(pool, ()) if heard.is_alive(at_ms) and heard.beat.ready]
+
+    def peers(self, at_ms: int) -> list[Heard]:
+        """The instances of admission that are alive at this moment."""
+        return [heard for heard in self.instances.values() if heard.beat.stage == "admission" and heard.is_alive(at_ms)]
 
     def is_alive(self, instance: str, at_ms: int) -> bool:
         """Whether an instance was heard lately."""
         heard = self.instances.get(instance)
-        return heard is not None and heard.at_ms + HEARD_WITHIN_MS > at_ms
+        return heard is not None and heard.is_alive(at_ms)
+
+    def named_ms(self, tenant: str, request_id: str, attempt: int) -> int | None:
+        """When the broker last heard that somebody has this job, or has just ended it; None: nobody names it."""
+        return self._named.get((tenant, request_id, attempt))
+
+    def holds(self, tenant: str, request_id: str, attempt: int, at_ms: int) -> bool:
+        """Whether somebody who is alive at this moment has this job, or has just ended it."""
+        named_ms = self.named_ms(tenant, request_id, attempt)
+        return named_ms is not None and named_ms + HEARD_WITHIN_MS > at_ms
+
+    @cached_property
+    def _workers(self) -> Mapping[str, list[Heard]]:
+        found: dict[str, list[Heard]] = {}
+        for name in sorted(self.instances):
+            heard = self.instances[name]
+            if heard.beat.stage == "generation" and heard.beat.pool is not None:
+                found.setdefault(heard.beat.pool, []).append(heard)
+        return found
+
+    @cached_property
+    def _named(self) -> Mapping[tuple[str, str, int], int]:
+        latest: dict[tuple[str, str, int], int] = {}
+        for heard in self.instances.values():
+            for job in heard.beat.held:
+                key = job[:3]
+                latest[key] = max(latest.get(key, 0), heard.at_ms)
+        return latest
 
 
 NO_FLEET = Fleet()

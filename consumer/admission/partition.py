@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from consumer.admission.batch import decide_batch, group_offsets
 from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
+from consumer.admission.fleet_view import Fleet
 from consumer.admission.inbox import Inbox
 from consumer.admission.restore import restore_partition
 from consumer.admission.rules import Rules
@@ -47,6 +48,7 @@ class PartitionRunner:
         consumer: GroupConsumer,
         cluster_id: str,
         rules: Callable[[int], Rules],
+        fleet: Callable[[], Fleet],
         clock: BrokerClock,
         metrics: Metrics,
     ) -> None:
@@ -59,6 +61,7 @@ class PartitionRunner:
         self._consumer = consumer
         self._cluster_id = cluster_id
         self._rules = rules
+        self._fleet = fleet
         self._clock = clock
         self._metrics = metrics
         self._log = logger("admission").bind(partition=partition)
@@ -196,7 +199,7 @@ class PartitionRunner:
 
     async def _commit(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
         rules = self._rules(self.partition)
-        batch = decide_batch(state, records, rules, self._clock.now_ms())
+        batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet())
         if batch.empty:
             return
         for tenant, where in batch.blamed:

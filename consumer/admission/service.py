@@ -16,6 +16,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from consumer.admission.files import RuleFiles
+from consumer.admission.fleet_tail import FleetTail
 from consumer.admission.init import specs_of
 from consumer.admission.partition import PartitionRunner
 from consumer.fleet import BrokerClock, Heart
@@ -53,6 +54,7 @@ class Admission:
         self._metrics = Metrics()
         self._clock = BrokerClock()
         self._files = RuleFiles(settings, self._metrics)
+        self._fleet = FleetTail(settings.kafka)
         self._name = settings.admission.instance_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._runners: dict[int, PartitionRunner] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -75,7 +77,7 @@ class Admission:
             await self._reach_cluster(stop)
             async with Publisher(settings.kafka, client_id=f"{settings.kafka.prefix}-admission") as publisher:
                 heart = Heart(settings.kafka, publisher, self._clock, self.heartbeat)
-                async with _background(heart.run(), self._files.watch()):
+                async with _background(heart.run(), self._files.watch(), self._fleet.run()):
                     while not stop.is_set():
                         await self._serve(stop)
         _log.info("stopped")
@@ -191,6 +193,7 @@ class Admission:
             consumer=self._consumer,
             cluster_id=self._cluster_id,
             rules=self._files.rules,
+            fleet=lambda: self._fleet.fleet,
             clock=self._clock,
             metrics=self._metrics,
         )

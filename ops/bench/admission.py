@@ -15,6 +15,7 @@ from statistics import median
 from rich.table import Table
 
 from consumer.admission.batch import decide_batch
+from consumer.admission.fleet_view import NO_FLEET
 from consumer.admission.state import PartitionState
 from consumer.engine.cores import available_cores
 from ops.bench import bare
@@ -111,7 +112,7 @@ def _contest(algorithm: Algorithm) -> _Contest:
 
 def _require_accepted(requests: Requests) -> None:
     """Refusals are cheap: a bench of them would look well. Also the first run of all code, which is not measured."""
-    batch = decide_batch(_empty(requests), requests.records, requests.rules, None)
+    batch = decide_batch(_empty(requests), requests.records, requests.rules, None, NO_FLEET)
     what = [(decision.what, decision.code) for decision in batch.decisions if decision.what != "dispatched"]
     wrong = {pair for pair in what if pair[0] != "accepted"}
     if wrong or len(what) != len(requests.records):
@@ -131,7 +132,7 @@ def _ours(requests: Requests) -> _Steps:
         for first in range(0, _REQUESTS, _BATCH):
             records = requests.records[first : first + _BATCH]
             yield lambda state=state, records=records: decide_batch(  # type: ignore[misc]
-                state, records, rules, records[-1].timestamp_ms
+                state, records, rules, records[-1].timestamp_ms, NO_FLEET
             ).outgoing(state, rules)
 
 

@@ -13,6 +13,7 @@ import jwt
 import pytest
 
 from consumer.admission.batch import decide_batch
+from consumer.admission.fleet_view import NO_FLEET
 from consumer.admission.state import PartitionState
 from ops.bench import bare
 from ops.bench.report import Report, Spread, conditions, save
@@ -106,7 +107,7 @@ def test_each_request_is_accepted_and_all_is_written_of_it(algorithm: Any) -> No
     requests = make_requests(algorithm, 16)
     state = PartitionState()
     state.next_offsets = dict.fromkeys(requests.rules.inputs.values(), 0)
-    batch = decide_batch(state, requests.records, requests.rules, None)
+    batch = decide_batch(state, requests.records, requests.rules, None, NO_FLEET)
     assert [decision.what for decision in batch.decisions].count("accepted") == 16
     written = [out.topic for out in batch.outgoing(state, requests.rules)]
     topics = requests.rules.topics

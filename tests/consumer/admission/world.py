@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.admission.batch import Batch, decide_batch
+from consumer.admission.fleet_view import NO_FLEET, Fleet
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
 from schemas.catalog import Catalog, Defaults, ModelCard, ModelLimits
@@ -101,6 +102,7 @@ class World:
     rules: Rules
     state: PartitionState = field(default_factory=PartitionState)
     now_ms: int = NOON_MS
+    fleet: Fleet = NO_FLEET
     said: list[Outgoing] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     ledger: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -152,7 +154,7 @@ class World:
 
     def take(self, *records: Record, now_ms: int | None = None) -> list[dict[str, Any]]:
         """Decide these records as one batch; what was said, as JSON with its topic and type."""
-        batch = decide_batch(self.state, records, self.rules, now_ms or self.now_ms)
+        batch = decide_batch(self.state, records, self.rules, now_ms or self.now_ms, self.fleet)
         self.batches.append(batch)
         self.said += batch.messages
         for out in batch.outgoing(self.state, self.rules):
