@@ -53,7 +53,7 @@ class DiffusersEngine:
         _quiet_libraries()
         try:
             pipeline = DiffusionPipeline.from_pretrained(
-                card.pipeline, torch_dtype=getattr(torch, card.dtype), use_safetensors=True, local_files_only=True
+                card.pipeline, dtype=getattr(torch, card.dtype), use_safetensors=True, local_files_only=True
             )
             pipeline = pipeline.to(_device(card.device))
         except Exception as error:
