@@ -24,6 +24,7 @@ from schemas.errors import Code, EaselError, ErrorType
 
 __all__ = [
     "ALGORITHMS",
+    "IDEMPOTENCY_KEY",
     "MAX_LIFETIME_S",
     "MAX_SKEW_S",
     "Algorithm",
@@ -43,6 +44,9 @@ MAX_SKEW_S = 60
 """How far a publisher's clock may run ahead of the broker's."""
 
 MIN_SECRET_BYTES = 32
+
+IDEMPOTENCY_KEY = "idempotencykey"
+"""The claim, and the CloudEvents extension, that hold an idempotency key: both or neither, and the same."""
 
 _KID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -95,9 +99,18 @@ class Signer:
     """The name of the installation that the requests are for."""
     lifetime_s: int = 3600
 
-    def sign(self, *, tenant: str, event_type: str, event_id: str, body: bytes, now_s: float) -> str:
-        """The token for an event with this type, id and body."""
-        claims = {
+    def sign(
+        self,
+        *,
+        tenant: str,
+        event_type: str,
+        event_id: str,
+        body: bytes,
+        now_s: float,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """The token for an event with this type, id and body, and with this key in ``ce_idempotencykey``."""
+        claims: dict[str, Any] = {
             "iss": self.issuer,
             "sub": tenant,
             "aud": self.audience,
@@ -107,6 +120,8 @@ class Signer:
             "jti": event_id,
             "body_sha256": hashlib.sha256(body).hexdigest(),
         }
+        if idempotency_key is not None:
+            claims[IDEMPOTENCY_KEY] = idempotency_key
         return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"typ": TOKEN_TYPE, "kid": self.kid})
 
 
@@ -119,6 +134,7 @@ def verify(
     event_id: str,
     body: bytes,
     appended_ms: int,
+    idempotency_key: str | None = None,
 ) -> Verified:
     """Who signed this event. Raises ``EaselError`` with the code of the first check that fails."""
     if not token:
@@ -139,6 +155,13 @@ def verify(
     _require_claim(claims, "jti", event_id)
     if claims["body_sha256"] != hashlib.sha256(body).hexdigest():
         raise _refused(Code.BODY_MISMATCH, "the claim body_sha256 is not the hash of the event's data", "body_sha256")
+    if claims.get(IDEMPOTENCY_KEY) != idempotency_key:
+        # Neither may decide alone: a header that nobody signed could make one request pass for another.
+        raise _refused(
+            Code.CLAIMS_INVALID,
+            f"the claim {IDEMPOTENCY_KEY!r} is not the header ce_{IDEMPOTENCY_KEY}",
+            IDEMPOTENCY_KEY,
+        )
     _require_times(claims, appended_ms)
     tenant = claims["sub"]
     if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):

@@ -10,8 +10,10 @@ import traceback
 
 from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn
+from consumer.admission.checks import Examined, examine
 from consumer.admission.intake import Submission
 from consumer.admission.outcomes import end_failed, outcome
+from consumer.admission.pricing import priced
 from consumer.admission.rules import Rules
 from consumer.admission.state import (
     Blamed,
@@ -23,11 +25,9 @@ from consumer.admission.state import (
     PartitionState,
     RequestKey,
 )
-from schemas.catalog import ModelCard
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
-from schemas.events import Accepted, Duplicate, Limit, Rejected, UsageHeld
-from schemas.requests import Parameters
-from schemas.tenants import Tenant
+from schemas.events import Accepted, Duplicate, Rejected, UsageHeld
+from schemas.signing import IDEMPOTENCY_KEY
 from transport.records import Record
 
 __all__ = ["decide"]
@@ -65,64 +65,49 @@ def _decide_submission(state: PartitionState, record: Record, submission: Submis
     known = state.requests.get(key)
     if known is not None:
         return _duplicate(rules, submission, known)
+    if request.dry_run:
+        return priced(state, submission, request, rules)
+    if submission.idempotency_key is not None:
+        first = state.under_idempotency_key(tenant.id, submission.idempotency_key)
+        if first is not None:
+            return _duplicate(rules, submission, first)
 
-    if tenant.status != "active":
-        raise EaselError(
-            Code.TENANT_SUSPENDED, f"the tenant {tenant.id!r} is suspended: ask the operator", type=ErrorType.PERMISSION
-        )
-    card = rules.catalog.card(request.model)
-    if tenant.models is not None and request.model not in tenant.models:
-        raise EaselError(
-            Code.MODEL_NOT_ALLOWED,
-            f"the tenant {tenant.id!r} may not use the model {request.model!r}; it may use: {', '.join(tenant.models)}",
-            param="model",
-            type=ErrorType.PERMISSION,
-        )
-    parameters = card.resolve(request, key.request_id)
-    if request.deadline is not None and request.deadline.timestamp() * 1000 <= at_ms:
-        raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")
-    _require_within_limits(tenant, parameters)
-
-    account = quota.take_token(state.account(tenant.id), tenant.limits, at_ms)
-    # From here on a refusal has used up its token: the rate counts requests that were looked at, not only good ones.
-    cost = card.cost_milliunits(parameters, tenant.price_factor)
-    waiting = state.waiting_of(tenant.id)
-    try:
-        held = quota.hold(account, tenant, cost, at_ms)
-        _require_room(tenant, waiting)
-    except EaselError as refusal:
-        effects = _rejected(rules, submission, refusal)
-        effects.accounts[tenant.id] = account
+    examined = examine(state, submission, request, rules)
+    if examined.refusal is not None:
+        effects = _rejected(rules, submission, examined.refusal)
+        effects.accounts[tenant.id] = examined.account
         return effects
-    held = back_in_turn(state, held)
-    accepted = _open_request(state, submission, card, parameters, cost, dict(request.metadata))
+    return _accepted(state, submission, examined, dict(request.metadata), rules)
+
+
+def _accepted(
+    state: PartitionState, submission: Submission, examined: Examined, metadata: dict[str, str], rules: Rules
+) -> Effects:
+    key, at_ms, cost = submission.key, submission.at_ms, examined.cost
+    held = back_in_turn(state, examined.account)
+    request = _open_request(state, submission, examined, metadata)
     answer = Accepted(
-        tenant=tenant.id,
+        tenant=key.tenant,
         request_id=key.request_id,
-        model=request.model,
+        model=examined.parameters.model,
         cost_milliunits=cost,
-        position=waiting,
-        seed=parameters.seed,
+        position=examined.position,
+        seed=examined.parameters.seed,
     )
     return Effects(
         messages=[
-            *messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=accepted.traceparent),
-            messages.moved(UsageHeld, rules, held, accepted, cost, at_ms=at_ms),
+            *messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent),
+            messages.moved(UsageHeld, rules, held, request, cost, at_ms=at_ms),
         ],
-        accounts={tenant.id: held},
-        requests={key: accepted},
+        accounts={key.tenant: held},
+        requests={key: request},
         decisions=[Decision("accepted", "", key)],
-        moved=[Movement("held", tenant.id, cost)],
+        moved=[Movement("held", key.tenant, cost)],
     )
 
 
 def _open_request(
-    state: PartitionState,
-    submission: Submission,
-    card: ModelCard,
-    parameters: Parameters,
-    cost: int,
-    metadata: dict[str, str],
+    state: PartitionState, submission: Submission, examined: Examined, metadata: dict[str, str]
 ) -> OpenRequest:
     day, month = quota.periods_of(submission.tenant, submission.at_ms)
     return OpenRequest(
@@ -131,28 +116,39 @@ def _open_request(
         body_sha256=submission.body_sha256,
         sequence=state.sequence + 1,
         accepted_ms=submission.at_ms,
-        cost=cost,
-        work=card.cost_milliunits(parameters),
+        cost=examined.cost,
+        work=examined.card.cost_milliunits(examined.parameters),
         day=day,
         month=month,
-        pool=card.pool,
-        parameters=parameters,
+        pool=examined.card.pool,
+        parameters=examined.parameters,
         metadata=metadata,
         traceparent=submission.envelope.traceparent,
+        idempotency_key=submission.idempotency_key,
     )
 
 
 def _duplicate(rules: Rules, submission: Submission, known: OpenRequest | EndedRequest) -> Effects:
+    by_key = known.key != submission.key
     conflict = None
     if known.body_sha256 != submission.body_sha256:
+        what, new, param, code = (
+            ("idempotency key", "key", f"ce_{IDEMPOTENCY_KEY}", Code.IDEMPOTENCY_CONFLICT)
+            if by_key
+            else ("id", "id", "ce_id", Code.ID_CONFLICT)
+        )
         conflict = ErrorBody(
-            message="this id belongs to another request of yours: make a new id",
+            message=f"this {what} belongs to another request of yours: make a new {new}",
             type=ErrorType.INVALID_REQUEST,
-            param="ce_id",
-            code=Code.ID_CONFLICT,
+            param=param,
+            code=code,
         )
     event = Duplicate(
-        tenant=submission.key.tenant, request_id=submission.key.request_id, state=known.state, error=conflict
+        tenant=submission.key.tenant,
+        request_id=submission.key.request_id,
+        state=known.state,
+        of=known.key.request_id if by_key else None,
+        error=conflict,
     )
     return Effects(
         messages=messages.result(
@@ -164,32 +160,6 @@ def _duplicate(rules: Rules, submission: Submission, known: OpenRequest | EndedR
         ),
         decisions=[Decision("duplicate", conflict.code if conflict else "", submission.key)],
     )
-
-
-def _require_within_limits(tenant: Tenant, parameters: Parameters) -> None:
-    limits = tenant.limits
-    for name, value, most in (
-        ("images", parameters.images, limits.images),
-        ("steps", parameters.steps, limits.steps),
-        ("pixels", parameters.width * parameters.height, limits.pixels),
-    ):
-        if most is not None and value > most:
-            raise EaselError(
-                Code.LIMIT_EXCEEDED,
-                f"{name}: {value} is more than the {most} that {tenant.id!r} may ask for",
-                param=name,
-            )
-
-
-def _require_room(tenant: Tenant, waiting: int) -> None:
-    most = tenant.limits.queued
-    if waiting >= most:
-        raise quota.QuotaExceeded(
-            Code.QUEUE_FULL,
-            f"{waiting} requests of {tenant.id!r} are waiting already: wait until some have ended",
-            Limit(name="queued", limit=most, remaining=0),
-            None,
-        )
 
 
 def _rejected(rules: Rules, submission: Submission, refusal: EaselError) -> Effects:

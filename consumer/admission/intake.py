@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -14,7 +15,7 @@ from schemas.errors import Code, EaselError, ErrorType
 from schemas.ids import require_request_id, require_uuid7
 from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.requests import GenerationRequest, invalid_request, read_request
-from schemas.signing import verify
+from schemas.signing import IDEMPOTENCY_KEY, verify
 from schemas.tenants import Tenant
 from transport.partitioning import partition_of
 from transport.records import Record
@@ -23,6 +24,8 @@ __all__ = ["APPENDED_HEADER", "Submission", "appended_ms", "home_of", "identify"
 
 APPENDED_HEADER = "easel_appended_ms"
 """On ``rerouted``, which only admission and operators may write: when the broker first received the request."""
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +40,14 @@ class Submission:
     number: str
     """Where it was read: tells apart what is said of several submissions of one id."""
     body_sha256: str
+    idempotency_key: str | None = None
 
 
 def identify(record: Record, rules: Rules) -> Submission:
     """Who asks. Raises ``EaselError`` for a record that no tenant stands behind."""
     envelope = Envelope.read(record.headers, record.value)
     at_ms = appended_ms(record, rules)
+    idempotency_key = envelope.extensions.get(IDEMPOTENCY_KEY)
     verified = verify(
         envelope.signature,
         keys=rules.directory.keys,
@@ -51,6 +56,7 @@ def identify(record: Record, rules: Rules) -> Submission:
         event_id=envelope.id,
         body=envelope.data,
         appended_ms=at_ms,
+        idempotency_key=idempotency_key,
     )
     tenant = rules.directory.tenants.get(verified.tenant)
     if tenant is None:
@@ -69,6 +75,7 @@ def identify(record: Record, rules: Rules) -> Submission:
         at_ms=at_ms,
         number=f"{rules.input_of(record.topic)}:{record.offset}",
         body_sha256=hashlib.sha256(envelope.data).hexdigest(),
+        idempotency_key=idempotency_key,
     )
 
 
@@ -82,6 +89,12 @@ def understand(submission: Submission) -> GenerationRequest:
             param="ce_type",
         )
     require_request_id(submission.key.request_id, at_ms=submission.at_ms)
+    if submission.idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(submission.idempotency_key):
+        raise EaselError(
+            Code.INVALID_REQUEST,
+            "an idempotency key has 1 to 255 visible ASCII characters",
+            param=f"ce_{IDEMPOTENCY_KEY}",
+        )
     return read_request(submission.envelope.data)
 
 

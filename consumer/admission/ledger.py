@@ -127,13 +127,22 @@ def request_record(topic: str, partition: int, key: RequestKey, request: OpenReq
 
 
 def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
-    if isinstance(request, EndedRequest):
-        return {
-            "state": request.state,
-            "body": request.body_sha256,
-            "ended_ms": request.ended_ms,
-            "forget_ms": request.forget_ms,
-        }
+    content = _ended(request) if isinstance(request, EndedRequest) else _open(request)
+    if request.idempotency_key is not None:
+        content["idempotency_key"] = request.idempotency_key
+    return content
+
+
+def _ended(request: EndedRequest) -> dict[str, Any]:
+    return {
+        "state": request.state,
+        "body": request.body_sha256,
+        "ended_ms": request.ended_ms,
+        "forget_ms": request.forget_ms,
+    }
+
+
+def _open(request: OpenRequest) -> dict[str, Any]:
     return {
         "state": request.state,
         "body": request.body_sha256,
@@ -156,7 +165,14 @@ def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
 
 def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | EndedRequest:
     if "ended_ms" in content:
-        return EndedRequest(key, content["state"], content["body"], content["ended_ms"], content["forget_ms"])
+        return EndedRequest(
+            key,
+            content["state"],
+            content["body"],
+            content["ended_ms"],
+            content["forget_ms"],
+            idempotency_key=content.get("idempotency_key"),
+        )
     return OpenRequest(
         key=key,
         state=content["state"],
@@ -175,6 +191,7 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
         starts=content["starts"],
         dispatched_ms=content["dispatched_ms"],
         retry_at_ms=content["retry_at_ms"],
+        idempotency_key=content.get("idempotency_key"),
     )
 
 

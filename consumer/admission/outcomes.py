@@ -129,7 +129,9 @@ def _ended(
     if newest_is_out:
         effects.messages.append(messages.control(rules, key, min_attempt=request.attempt + 1, at_ms=at_ms))
     effects.accounts[key.tenant] = account
-    effects.requests[key] = EndedRequest(key, end, request.body_sha256, at_ms, at_ms + REMEMBERED_MS)
+    effects.requests[key] = EndedRequest(
+        key, end, request.body_sha256, at_ms, at_ms + REMEMBERED_MS, idempotency_key=request.idempotency_key
+    )
     return effects
 
 

@@ -56,6 +56,7 @@ class OpenRequest:
     dispatched_ms: int | None = None
     retry_at_ms: int | None = None
     """Queued, but not before this time: an attempt has failed."""
+    idempotency_key: str | None = None
 
     @property
     def deadline_ms(self) -> int | None:
@@ -72,6 +73,7 @@ class EndedRequest:
     body_sha256: str
     ended_ms: int
     forget_ms: int
+    idempotency_key: str | None = None
 
 
 class Decision(NamedTuple):
@@ -126,6 +128,8 @@ class PartitionState:
         self.tenants_version = 0
         self.turn = 0
         """The partition's own time: the tag of whoever was served last."""
+        self._by_idempotency_key: dict[tuple[str, str], str] = {}
+        """Tenant and key → the id of the request that came under it first."""
         self._turns: Turns[RequestKey] = Turns()
         self._in_flight: set[RequestKey] = set()
         self._in_flight_of: Counter[str] = Counter()
@@ -135,6 +139,11 @@ class PartitionState:
 
     def account(self, tenant: str) -> Account:
         return self.accounts.get(tenant) or Account(tenant)
+
+    def under_idempotency_key(self, tenant: str, idempotency_key: str) -> OpenRequest | EndedRequest | None:
+        """The request that came under this key of a tenant, as long as it is remembered itself."""
+        request_id = self._by_idempotency_key.get((tenant, idempotency_key))
+        return None if request_id is None else self.requests.get(RequestKey(tenant, request_id))
 
     def next_turn(self, may_send: Callable[[str], bool]) -> OpenRequest | None:
         """The queued request whose turn it is, among the tenants that ``may_send``."""
@@ -198,9 +207,13 @@ class PartitionState:
             self._in_flight.discard(key)
             self._in_flight_of[key.tenant] -= 1
         if request is None:
-            self.requests.pop(key, None)
+            forgotten = self.requests.pop(key, None)
+            if forgotten is not None and forgotten.idempotency_key is not None:
+                self._by_idempotency_key.pop((key.tenant, forgotten.idempotency_key), None)
             return
         self.requests[key] = request
+        if request.idempotency_key is not None:
+            self._by_idempotency_key[key.tenant, request.idempotency_key] = key.request_id
         if isinstance(request, EndedRequest):
             heapq.heappush(self._forget, (request.forget_ms, key))
             return

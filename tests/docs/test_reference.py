@@ -142,6 +142,7 @@ class TestSignatureVectors:
             event_id=VECTORS["event"]["ce_id"],
             body=body,
             appended_ms=VECTORS["appended_ms"],
+            idempotency_key=vector.get("ce_idempotencykey"),
         )
 
     def test_there_is_one_for_each_algorithm(self) -> None:
@@ -155,6 +156,12 @@ class TestSignatureVectors:
     def test_and_would_not_for_another_body(self, vector: dict[str, Any], tmp_path: Path) -> None:
         with pytest.raises(Exception, match="body_sha256"):
             self.verify(vector, VECTORS["event"]["body"].encode() + b" ", tmp_path)
+
+    def test_an_idempotency_key_is_signed(self, tmp_path: Path) -> None:
+        vector, body = VECTORS["with_idempotency_key"], VECTORS["event"]["body"].encode()
+        self.verify(vector, body, tmp_path)
+        with pytest.raises(Exception, match="idempotencykey"):
+            self.verify({**vector, "ce_idempotencykey": "order-8"}, body, tmp_path)
 
     def test_its_event_is_one_that_admission_would_take(self) -> None:
         require_request_id(VECTORS["event"]["ce_id"], at_ms=VECTORS["appended_ms"])

@@ -111,6 +111,7 @@ class Case:
     event_id: str = EVENT_ID
     body: bytes = BODY
     appended_ms: int = NOW_MS
+    idempotency_key: str | None = None
 
     def verify(self) -> Verified:
         return verify(
@@ -121,6 +122,7 @@ class Case:
             event_id=self.event_id,
             body=self.body,
             appended_ms=self.appended_ms,
+            idempotency_key=self.idempotency_key,
         )
 
 

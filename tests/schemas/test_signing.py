@@ -58,6 +58,29 @@ def test_claims_that_are_not_ours_are_left_alone() -> None:
     assert Case(token=token(payload=claims(scope="images", nonce=[1, 2]))).verify().tenant == TENANT
 
 
+class TestIdempotencyKey:
+    """What nobody signed decides nothing."""
+
+    def test_is_signed_with_the_event(self) -> None:
+        signed = signer("EdDSA").sign(
+            tenant=TENANT,
+            event_type=Case().event_type,
+            event_id=EVENT_ID,
+            body=BODY,
+            now_s=NOW_S,
+            idempotency_key="order-7",
+        )
+        assert Case(token=signed, idempotency_key="order-7").verify().tenant == TENANT
+
+    @pytest.mark.parametrize(
+        ("header", "claim"),
+        [("order-7", ...), (None, "order-7"), ("order-7", "order-8"), ("", ...), ("7", 7), ("None", None), (None, "")],
+    )
+    def test_both_or_neither_and_the_same(self, header: str | None, claim: object) -> None:
+        error = refused(Case(token=token(payload=claims(idempotencykey=claim)), idempotency_key=header))
+        assert (error.code, error.param) == (Code.CLAIMS_INVALID, "idempotencykey")
+
+
 def test_times_may_be_fractions_of_a_second() -> None:
     given = Case(token=token(payload=claims(iat=NOW_S - 0.5, exp=NOW_S + 0.25)))
     assert given.verify().tenant == TENANT

@@ -14,6 +14,7 @@ from typing import Any
 
 from consumer.admission.batch import Batch, decide_batch
 from consumer.admission.fleet_view import NO_FLEET, Fleet
+from consumer.admission.ledger import Restored
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
 from schemas.catalog import Catalog, Defaults, ModelCard, ModelLimits
@@ -22,7 +23,7 @@ from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Output
 from schemas.requests import GenerationRequest
-from schemas.signing import KeyEntry, Signer
+from schemas.signing import IDEMPOTENCY_KEY, KeyEntry, Signer
 from schemas.tenants import Directory, Limits, Tenant
 from schemas.topics import Topics
 from transport.partitioning import partition_of
@@ -137,14 +138,23 @@ class World:
         event_id: str | None = None,
         body: bytes | None = None,
         at_ms: int | None = None,
+        idempotency_key: str | None = None,
         **fields: Any,
     ) -> Record:
         """A signed request event."""
         data = json.dumps({"prompt": "a red circle", "model": "m", **fields}).encode() if body is None else body
         name = request_id(number, self.now_ms) if event_id is None else event_id
         signer = Signer(kid=who, algorithm="HS256", key=secret(who), issuer=who, audience="easel")
-        token = signer.sign(tenant=who, event_type=kind, event_id=name, body=data, now_s=(at_ms or self.now_ms) / 1000)
-        envelope = Envelope(id=name, type=kind, source="test", data=data, signature=token)
+        token = signer.sign(
+            tenant=who,
+            event_type=kind,
+            event_id=name,
+            body=data,
+            now_s=(at_ms or self.now_ms) / 1000,
+            idempotency_key=idempotency_key,
+        )
+        extensions = {} if idempotency_key is None else {IDEMPOTENCY_KEY: idempotency_key}
+        envelope = Envelope(id=name, type=kind, source="test", data=data, signature=token, extensions=extensions)
         return self.record(topic or TOPICS.requests, data, envelope.headers())
 
     def outcome(self, event: Outcome) -> Record:
@@ -162,6 +172,16 @@ class World:
                 assert out.key is not None
                 self.ledger[out.key] = out.value
         return [told(out) for out in batch.messages]
+
+    def restart(self) -> None:
+        """All memory is lost, and read back from the ledger."""
+        restored = Restored()
+        restored.read(
+            Record(TOPICS.ledger, self.rules.partition, offset, 0, key, value, ())
+            for offset, (key, value) in enumerate(reversed(self.ledger.items()))
+        )
+        restored.finish()
+        self.state = restored.state
 
 
 def told(out: Outgoing) -> dict[str, Any]:

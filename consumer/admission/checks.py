@@ -1,0 +1,93 @@
+"""May it be accepted, and at what price? Each check in its order; what a dry run asks is decided by the same lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consumer.admission import quota
+from consumer.admission.intake import Submission
+from consumer.admission.quota import Account, QuotaExceeded
+from consumer.admission.rules import Rules
+from consumer.admission.state import PartitionState
+from schemas.catalog import ModelCard
+from schemas.errors import Code, EaselError, ErrorType
+from schemas.events import Limit
+from schemas.requests import GenerationRequest, Parameters
+from schemas.tenants import Tenant
+
+__all__ = ["Examined", "examine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A request that could be made, and what its tenant's account says to it."""
+
+    card: ModelCard
+    parameters: Parameters
+    cost: int
+    position: int
+    """Requests of its tenant that wait."""
+    account: Account
+    """With its token taken, and its cost held unless there is a refusal."""
+    refusal: QuotaExceeded | None = None
+
+
+def examine(state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules) -> Examined:
+    """Every check that a request has to pass once it is known to be new.
+
+    Raises ``EaselError`` for a refusal that leaves the account as it was. A refusal that has used up a token is part of
+    the answer: the rate counts requests that were looked at, not only good ones.
+    """
+    tenant, at_ms = submission.tenant, submission.at_ms
+    if tenant.status != "active":
+        raise EaselError(
+            Code.TENANT_SUSPENDED, f"the tenant {tenant.id!r} is suspended: ask the operator", type=ErrorType.PERMISSION
+        )
+    card = rules.catalog.card(request.model)
+    if tenant.models is not None and request.model not in tenant.models:
+        raise EaselError(
+            Code.MODEL_NOT_ALLOWED,
+            f"the tenant {tenant.id!r} may not use the model {request.model!r}; it may use: {', '.join(tenant.models)}",
+            param="model",
+            type=ErrorType.PERMISSION,
+        )
+    parameters = card.resolve(request, submission.key.request_id)
+    if request.deadline is not None and request.deadline.timestamp() * 1000 <= at_ms:
+        raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")
+    _require_within_limits(tenant, parameters)
+
+    account = quota.take_token(state.account(tenant.id), tenant.limits, at_ms)
+    cost = card.cost_milliunits(parameters, tenant.price_factor)
+    waiting = state.waiting_of(tenant.id)
+    try:
+        held = quota.hold(account, tenant, cost, at_ms)
+        _require_room(tenant, waiting)
+    except QuotaExceeded as refusal:
+        return Examined(card, parameters, cost, waiting, account, refusal)
+    return Examined(card, parameters, cost, waiting, held)
+
+
+def _require_within_limits(tenant: Tenant, parameters: Parameters) -> None:
+    limits = tenant.limits
+    for name, value, most in (
+        ("images", parameters.images, limits.images),
+        ("steps", parameters.steps, limits.steps),
+        ("pixels", parameters.width * parameters.height, limits.pixels),
+    ):
+        if most is not None and value > most:
+            raise EaselError(
+                Code.LIMIT_EXCEEDED,
+                f"{name}: {value} is more than the {most} that {tenant.id!r} may ask for",
+                param=name,
+            )
+
+
+def _require_room(tenant: Tenant, waiting: int) -> None:
+    most = tenant.limits.queued
+    if waiting >= most:
+        raise QuotaExceeded(
+            Code.QUEUE_FULL,
+            f"{waiting} requests of {tenant.id!r} are waiting already: wait until some have ended",
+            Limit(name="queued", limit=most, remaining=0),
+            None,
+        )
