@@ -76,7 +76,7 @@ def decide_batch(
     records: Iterable[Record],
     rules: Rules,
     now_ms: int | None,
-    fleet: Fleet,  # noqa: ARG001
+    fleet: Fleet,
 ) -> Batch:
     """Decide ``records`` in their order, and after each who may leave for the fleet; then what may be forgotten.
 
@@ -92,7 +92,7 @@ def decide_batch(
         # Around each record, not once a batch: what is decided must not depend on how records fall into batches.
         state.clock_ms = max(state.clock_ms, record.timestamp_ms)
         _take_all(batch, state, rules, wake)
-        batch.take(state, decide(state, record, rules))
+        batch.take(state, decide(state, record, rules, fleet))
         batch.read()
         state.next_offsets[name] = record.offset + 1
         _take_all(batch, state, rules, dispatch)

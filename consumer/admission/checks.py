@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from consumer.admission import quota
+from consumer.admission.cache import Hit, look_up
+from consumer.admission.fleet_view import Fleet
 from consumer.admission.intake import Submission
 from consumer.admission.quota import Account, QuotaExceeded
 from consumer.admission.rules import Rules
@@ -26,13 +28,17 @@ class Examined:
     parameters: Parameters
     cost: int
     position: int
-    """Requests of its tenant that wait."""
+    """Requests of its tenant that wait before it."""
     account: Account
     """With its token taken, and its cost held unless there is a refusal."""
     refusal: QuotaExceeded | None = None
+    hit: Hit | None = None
+    """The earlier result that answers it: then it waits for nothing."""
 
 
-def examine(state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules) -> Examined:
+def examine(
+    state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules, fleet: Fleet
+) -> Examined:
     """Every check that a request has to pass once it is known to be new.
 
     Raises ``EaselError`` for a refusal that leaves the account as it was. A refusal that has used up a token is part of
@@ -57,14 +63,17 @@ def examine(state: PartitionState, submission: Submission, request: GenerationRe
     _require_within_limits(tenant, parameters)
 
     account = quota.take_token(state.account(tenant.id), tenant.limits, at_ms)
-    cost = card.cost_milliunits(parameters, tenant.price_factor)
-    waiting = state.waiting_of(tenant.id)
+    hit = None if request.seed is None else look_up(state, tenant.id, card, parameters, fleet, at_ms)
+    price_factor = tenant.price_factor * tenant.cached_price_factor if hit else tenant.price_factor
+    cost = card.cost_milliunits(parameters, price_factor)
+    waiting = 0 if hit else state.waiting_of(tenant.id)
     try:
         held = quota.hold(account, tenant, cost, at_ms)
-        _require_room(tenant, waiting)
+        if hit is None:
+            _require_room(tenant, waiting)
     except QuotaExceeded as refusal:
-        return Examined(card, parameters, cost, waiting, account, refusal)
-    return Examined(card, parameters, cost, waiting, held)
+        return Examined(card, parameters, cost, waiting, account, refusal, hit)
+    return Examined(card, parameters, cost, waiting, held, hit=hit)
 
 
 def _require_within_limits(tenant: Tenant, parameters: Parameters) -> None:

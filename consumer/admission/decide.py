@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import traceback
 
-from consumer.admission import intake, messages, quota
+from consumer.admission import cache, intake, messages, quota
 from consumer.admission.advance import back_in_turn
 from consumer.admission.checks import Examined, examine
+from consumer.admission.fleet_view import Fleet
 from consumer.admission.intake import Submission
-from consumer.admission.outcomes import end_failed, outcome
+from consumer.admission.outcomes import end_failed, ended, outcome
 from consumer.admission.pricing import priced
 from consumer.admission.rules import Rules
 from consumer.admission.state import (
@@ -27,13 +28,14 @@ from consumer.admission.state import (
 )
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.events import Accepted, Duplicate, Rejected, UsageHeld
+from schemas.requests import GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY
 from transport.records import Record
 
 __all__ = ["decide"]
 
 
-def decide(state: PartitionState, record: Record, rules: Rules) -> Effects:
+def decide(state: PartitionState, record: Record, rules: Rules, fleet: Fleet) -> Effects:
     """What follows from one record. Never raises: an exception in here is the record's own, told in the effects."""
     if record.topic == rules.topics.outcomes:
         return _decide_outcome(state, record, rules)
@@ -44,7 +46,7 @@ def decide(state: PartitionState, record: Record, rules: Rules) -> Effects:
     except Exception as error:
         return _dead_letter(rules, record, _internal_error(), blamed=_blamed("", error))
     try:
-        return _decide_submission(state, record, submission, rules)
+        return _decide_submission(state, record, submission, rules, fleet)
     except EaselError as refusal:
         return _rejected(rules, submission, refusal)
     except Exception as error:
@@ -55,51 +57,56 @@ def decide(state: PartitionState, record: Record, rules: Rules) -> Effects:
         return effects
 
 
-def _decide_submission(state: PartitionState, record: Record, submission: Submission, rules: Rules) -> Effects:
+def _decide_submission(
+    state: PartitionState, record: Record, submission: Submission, rules: Rules, fleet: Fleet
+) -> Effects:
     request = intake.understand(submission)
-    tenant, key, at_ms = submission.tenant, submission.key, submission.at_ms
+    tenant, key = submission.tenant, submission.key
     if intake.home_of(tenant.id, rules) != rules.partition:
-        moved = messages.rerouted(rules, record, tenant=tenant.id, appended_ms=at_ms)
+        moved = messages.rerouted(rules, record, tenant=tenant.id, appended_ms=submission.appended_ms)
         return Effects(messages=[moved], decisions=[Decision("rerouted", "", key)])
 
     known = state.requests.get(key)
     if known is not None:
         return _duplicate(rules, submission, known)
     if request.dry_run:
-        return priced(state, submission, request, rules)
+        return priced(state, submission, request, rules, fleet)
     if submission.idempotency_key is not None:
         first = state.under_idempotency_key(tenant.id, submission.idempotency_key)
         if first is not None:
             return _duplicate(rules, submission, first)
 
-    examined = examine(state, submission, request, rules)
+    examined = examine(state, submission, request, rules, fleet)
     if examined.refusal is not None:
         effects = _rejected(rules, submission, examined.refusal)
         effects.accounts[tenant.id] = examined.account
         return effects
-    return _accepted(state, submission, examined, dict(request.metadata), rules)
+    opened = _open_request(state, submission, request, examined)
+    effects = _accepted(opened, examined, rules)
+    if examined.hit is None:
+        effects.accounts[tenant.id] = back_in_turn(state, examined.account)
+        return effects
+    answer, at_ms = cache.answer(opened, examined.hit), opened.accepted_ms
+    effects.add(ended(examined.account, opened, "succeeded", answer, opened.cost, rules, at_ms, newest_is_out=False))
+    return effects
 
 
-def _accepted(
-    state: PartitionState, submission: Submission, examined: Examined, metadata: dict[str, str], rules: Rules
-) -> Effects:
-    key, at_ms, cost = submission.key, submission.at_ms, examined.cost
-    held = back_in_turn(state, examined.account)
-    request = _open_request(state, submission, examined, metadata)
+def _accepted(request: OpenRequest, examined: Examined, rules: Rules) -> Effects:
+    key, at_ms, cost = request.key, request.accepted_ms, request.cost
     answer = Accepted(
         tenant=key.tenant,
         request_id=key.request_id,
-        model=examined.parameters.model,
+        model=request.parameters.model,
         cost_milliunits=cost,
         position=examined.position,
-        seed=examined.parameters.seed,
+        seed=request.parameters.seed,
     )
     return Effects(
         messages=[
             *messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent),
-            messages.moved(UsageHeld, rules, held, request, cost, at_ms=at_ms),
+            messages.moved(UsageHeld, rules, examined.account, request, cost, at_ms=at_ms),
         ],
-        accounts={key.tenant: held},
+        accounts={key.tenant: examined.account},
         requests={key: request},
         decisions=[Decision("accepted", "", key)],
         moved=[Movement("held", key.tenant, cost)],
@@ -107,7 +114,7 @@ def _accepted(
 
 
 def _open_request(
-    state: PartitionState, submission: Submission, examined: Examined, metadata: dict[str, str]
+    state: PartitionState, submission: Submission, request: GenerationRequest, examined: Examined
 ) -> OpenRequest:
     day, month = quota.periods_of(submission.tenant, submission.at_ms)
     return OpenRequest(
@@ -122,9 +129,11 @@ def _open_request(
         month=month,
         pool=examined.card.pool,
         parameters=examined.parameters,
-        metadata=metadata,
+        metadata=dict(request.metadata),
         traceparent=submission.envelope.traceparent,
         idempotency_key=submission.idempotency_key,
+        seeded=request.seed is not None,
+        replayed=submission.replayed,
     )
 
 

@@ -120,5 +120,6 @@ class RuleFiles:
             window_jobs=settings.admission.window_jobs,
             catalog=self.catalog,
             directory=self.directory,
+            remembered_ms=int(settings.admission.remembered_h * 3_600_000),
             own_topics=frozenset(self.directory.own_topics()) - self._missing,
         )

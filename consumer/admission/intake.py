@@ -20,33 +20,50 @@ from schemas.tenants import Tenant
 from transport.partitioning import partition_of
 from transport.records import Record
 
-__all__ = ["APPENDED_HEADER", "Submission", "appended_ms", "home_of", "identify", "read_outcome", "understand"]
+__all__ = [
+    "APPENDED_HEADER",
+    "REPLAY_HEADER",
+    "Submission",
+    "appended_ms",
+    "home_of",
+    "identify",
+    "is_replay",
+    "read_outcome",
+    "understand",
+]
 
 APPENDED_HEADER = "easel_appended_ms"
 """On ``rerouted``, which only admission and operators may write: when the broker first received the request."""
+
+REPLAY_HEADER = "easel_replay"
+"""On ``rerouted`` too: the place of the dead letter that a replayed request was taken from."""
 
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request event whose signature holds. ``at_ms``: when the broker first received it."""
+    """A request event whose signature holds."""
 
     envelope: Envelope
     key: RequestKey
     tenant: Tenant
     issuer: str
+    appended_ms: int
+    """When the broker first received it: by it the token and the id are judged."""
     at_ms: int
+    """The same, but of a replay when that arrived: by it rate, budgets, deadline and age are judged."""
     number: str
     """Where it was read: tells apart what is said of several submissions of one id."""
     body_sha256: str
     idempotency_key: str | None = None
+    replayed: bool = False
 
 
 def identify(record: Record, rules: Rules) -> Submission:
     """Who asks. Raises ``EaselError`` for a record that no tenant stands behind."""
     envelope = Envelope.read(record.headers, record.value)
-    at_ms = appended_ms(record, rules)
+    first_ms = appended_ms(record, rules)
     idempotency_key = envelope.extensions.get(IDEMPOTENCY_KEY)
     verified = verify(
         envelope.signature,
@@ -55,7 +72,7 @@ def identify(record: Record, rules: Rules) -> Submission:
         event_type=envelope.type,
         event_id=envelope.id,
         body=envelope.data,
-        appended_ms=at_ms,
+        appended_ms=first_ms,
         idempotency_key=idempotency_key,
     )
     tenant = rules.directory.tenants.get(verified.tenant)
@@ -67,15 +84,18 @@ def identify(record: Record, rules: Rules) -> Submission:
             type=ErrorType.PERMISSION,
         )
     require_uuid7(envelope.id)
+    replayed = is_replay(record, rules)
     return Submission(
         envelope=envelope,
         key=RequestKey(tenant.id, envelope.id),
         tenant=tenant,
         issuer=verified.issuer,
-        at_ms=at_ms,
+        appended_ms=first_ms,
+        at_ms=record.timestamp_ms if replayed else first_ms,
         number=f"{rules.input_of(record.topic)}:{record.offset}",
         body_sha256=hashlib.sha256(envelope.data).hexdigest(),
         idempotency_key=idempotency_key,
+        replayed=replayed,
     )
 
 
@@ -88,7 +108,7 @@ def understand(submission: Submission) -> GenerationRequest:
             f"the type {kind[:100]!r} is not one that requests may have: {GenerationRequest.TYPE!r} is",
             param="ce_type",
         )
-    require_request_id(submission.key.request_id, at_ms=submission.at_ms)
+    require_request_id(submission.key.request_id, at_ms=submission.appended_ms)
     if submission.idempotency_key is not None and not _IDEMPOTENCY_KEY.fullmatch(submission.idempotency_key):
         raise EaselError(
             Code.INVALID_REQUEST,
@@ -104,12 +124,17 @@ def home_of(tenant: str, rules: Rules) -> int:
 
 
 def appended_ms(record: Record, rules: Rules) -> int:
-    """When the broker first received what is in a record: by it rate, expiry and days are judged."""
+    """When the broker first received what is in a record."""
     if record.topic == rules.topics.rerouted:
         for name, value in record.headers:
             if name == APPENDED_HEADER and value is not None and value.isdigit():
                 return int(value)
     return record.timestamp_ms
+
+
+def is_replay(record: Record, rules: Rules) -> bool:
+    """Whether an operator has taken this record from the dead letters."""
+    return record.topic == rules.topics.rerouted and any(name == REPLAY_HEADER for name, _ in record.headers)
 
 
 _OUTCOMES: dict[str, type[Outcome]] = {kind.TYPE: kind for kind in (JobStarted, JobReleased, JobSucceeded, JobFailed)}

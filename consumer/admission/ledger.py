@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from consumer.admission.quota import Account, Bucket, Period
-from consumer.admission.state import EndedRequest, OpenRequest, PartitionState, RequestKey
+from consumer.admission.state import EndedRequest, KeptResult, OpenRequest, PartitionState, RequestKey
 from schemas.requests import Parameters
 from transport.records import Outgoing, Record
 
@@ -134,15 +134,18 @@ def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
 
 
 def _ended(request: EndedRequest) -> dict[str, Any]:
+    result = {} if request.result is None else {"result": request.result._asdict()}
     return {
         "state": request.state,
         "body": request.body_sha256,
         "ended_ms": request.ended_ms,
         "forget_ms": request.forget_ms,
+        **result,
     }
 
 
 def _open(request: OpenRequest) -> dict[str, Any]:
+    marks = {name: True for name in ("seeded", "replayed") if getattr(request, name)}
     return {
         "state": request.state,
         "body": request.body_sha256,
@@ -160,6 +163,7 @@ def _open(request: OpenRequest) -> dict[str, Any]:
         "starts": request.starts,
         "dispatched_ms": request.dispatched_ms,
         "retry_at_ms": request.retry_at_ms,
+        **marks,
     }
 
 
@@ -172,6 +176,7 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
             content["ended_ms"],
             content["forget_ms"],
             idempotency_key=content.get("idempotency_key"),
+            result=KeptResult(**content["result"]) if "result" in content else None,
         )
     return OpenRequest(
         key=key,
@@ -192,6 +197,8 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
         dispatched_ms=content["dispatched_ms"],
         retry_at_ms=content["retry_at_ms"],
         idempotency_key=content.get("idempotency_key"),
+        seeded=content.get("seeded", False),
+        replayed=content.get("replayed", False),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from consumer.admission.intake import APPENDED_HEADER, home_of
+from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, home_of, is_replay
 from consumer.admission.placement import jobs_partition
 from consumer.admission.quota import Account, balance
 from consumer.admission.rules import Rules
@@ -93,7 +93,9 @@ def control(rules: Rules, key: RequestKey, *, min_attempt: int, at_ms: int) -> O
 
 def rerouted(rules: Rules, record: Record, *, tenant: str, appended_ms: int) -> Outgoing:
     """The record, unchanged, to the partition that keeps its tenant's account, with the time of its first arrival."""
-    headers = tuple(header for header in record.headers if header[0] != APPENDED_HEADER)
+    # On the requests topic anybody can write them: there they say nothing.
+    ours = {APPENDED_HEADER} if is_replay(record, rules) else {APPENDED_HEADER, REPLAY_HEADER}
+    headers = tuple(header for header in record.headers if header[0] not in ours)
     return Outgoing(
         topic=rules.topics.rerouted,
         value=record.value,

@@ -10,12 +10,15 @@ import hashlib
 from dataclasses import replace
 
 from consumer.admission import messages, quota
-from consumer.admission.rules import REMEMBERED_MS, Rules
+from consumer.admission.cache import keep
+from consumer.admission.quota import Account
+from consumer.admission.rules import REPLAYED_REMEMBERED_MS, Rules
 from consumer.admission.state import (
     Decision,
     Effects,
     EndedRequest,
     EndState,
+    KeptResult,
     Movement,
     OpenRequest,
     PartitionState,
@@ -25,7 +28,7 @@ from schemas.errors import ErrorBody
 from schemas.events import Event, Failed, Succeeded, UsageRefunded, UsageSettled
 from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 
-__all__ = ["backoff_ms", "end_failed", "outcome"]
+__all__ = ["backoff_ms", "end_failed", "ended", "outcome"]
 
 _BACKOFF_MOST_S = 300
 
@@ -84,8 +87,16 @@ def _succeeded(state: PartitionState, request: OpenRequest, event: JobSucceeded,
         engine_ms=event.engine_ms,
         metadata=dict(request.metadata),
     )
-    return _ended(
-        state, request, "succeeded", answer, settled, rules, at_ms, newest_is_out=event.attempt != request.attempt
+    return ended(
+        state.account(request.key.tenant),
+        request,
+        "succeeded",
+        answer,
+        settled,
+        rules,
+        at_ms,
+        newest_is_out=event.attempt != request.attempt,
+        result=keep(state, request, event),
     )
 
 
@@ -100,11 +111,12 @@ def end_failed(state: PartitionState, request: OpenRequest, cause: ErrorBody, ru
         refunded_milliunits=request.cost,
         metadata=dict(request.metadata),
     )
-    return _ended(state, request, "failed", answer, 0, rules, at_ms, newest_is_out=False)
+    account = state.account(request.key.tenant)
+    return ended(account, request, "failed", answer, 0, rules, at_ms, newest_is_out=False)
 
 
-def _ended(
-    state: PartitionState,
+def ended(
+    account: Account,
     request: OpenRequest,
     end: EndState,
     answer: Event,
@@ -113,9 +125,10 @@ def _ended(
     at_ms: int,
     *,
     newest_is_out: bool,
+    result: KeptResult | None = None,
 ) -> Effects:
+    """The terminal event, with its usage entries: ``settled`` of what ``account`` holds for it, the rest refunded."""
     key, refunded = request.key, request.cost - settled
-    account = state.account(key.tenant)
     effects = Effects(decisions=[Decision(end, "", key)])
     effects.messages += messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent)
     if settled or not refunded:
@@ -129,8 +142,15 @@ def _ended(
     if newest_is_out:
         effects.messages.append(messages.control(rules, key, min_attempt=request.attempt + 1, at_ms=at_ms))
     effects.accounts[key.tenant] = account
+    remembered_ms = REPLAYED_REMEMBERED_MS if request.replayed else 0
     effects.requests[key] = EndedRequest(
-        key, end, request.body_sha256, at_ms, at_ms + REMEMBERED_MS, idempotency_key=request.idempotency_key
+        key,
+        end,
+        request.body_sha256,
+        at_ms,
+        at_ms + max(rules.remembered_ms, remembered_ms),
+        idempotency_key=request.idempotency_key,
+        result=result,
     )
     return effects
 

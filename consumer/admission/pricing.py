@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consumer.admission import messages
 from consumer.admission.checks import examine
+from consumer.admission.fleet_view import Fleet
 from consumer.admission.intake import Submission
 from consumer.admission.quota import QuotaExceeded
 from consumer.admission.rules import Rules
@@ -15,15 +16,19 @@ from schemas.requests import GenerationRequest
 __all__ = ["priced"]
 
 
-def priced(state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules) -> Effects:
+def priced(
+    state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules, fleet: Fleet
+) -> Effects:
     """The answer to a dry run, by the checks of a real one. Raises ``EaselError`` for what has no price."""
     refusal: EaselError | None
     try:
-        examined = examine(state, submission, request, rules)
+        examined = examine(state, submission, request, rules, fleet)
     except EaselError as error:
-        refusal, cost, position = error, _price(submission, request, rules), state.waiting_of(submission.tenant.id)
+        refusal, cached = error, False
+        cost, position = _price(submission, request, rules), state.waiting_of(submission.tenant.id)
     else:
-        refusal, cost, position = examined.refusal, examined.cost, examined.position
+        refusal, cached = examined.refusal, examined.hit is not None
+        cost, position = examined.cost, examined.position
     limited = refusal if isinstance(refusal, QuotaExceeded) else None
     answer = Priced(
         tenant=submission.key.tenant,
@@ -31,6 +36,7 @@ def priced(state: PartitionState, submission: Submission, request: GenerationReq
         model=request.model,
         cost_milliunits=cost,
         acceptable=refusal is None,
+        cached=cached,
         position=position,
         error=refusal.body() if refusal else None,
         limit=limited.limit if limited else None,

@@ -10,11 +10,12 @@ from schemas.catalog import Catalog
 from schemas.tenants import Directory
 from schemas.topics import Topics
 
-__all__ = ["REMEMBERED_MS", "Rules"]
+__all__ = ["REPLAYED_REMEMBERED_MS", "Rules"]
 
-REMEMBERED_MS = 72 * 60 * 60 * 1000
-"""How long an ended request's id is known. Longer than a token may live and an id may be away from its time together
-(24 h and 24 h): whoever captured a request can't have it run twice."""
+_HOUR_MS = 60 * 60 * 1000
+REPLAYED_REMEMBERED_MS = 31 * 24 * _HOUR_MS
+"""How long the id of a request that came by a replay is known after its end: its dead letter is kept for 30 days, and
+may be replayed again until then."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Rules:
     """Jobs of this partition that may be with the fleet at a time."""
     catalog: Catalog
     directory: Directory
+    remembered_ms: int = 72 * _HOUR_MS
+    """How long an ended request's id is known. Longer than a token may live and an id may be away from its time
+    together (24 h and 24 h): whoever captured a request can't have it run twice."""
     own_topics: frozenset[str] = frozenset()
     """Tenants whose own results topic exists; until it does, the shared one serves."""
 

@@ -17,7 +17,17 @@ from consumer.admission.quota import Account
 from schemas.requests import Parameters
 from transport.records import Outgoing
 
-__all__ = ["Blamed", "Decision", "Effects", "EndedRequest", "Movement", "OpenRequest", "PartitionState", "RequestKey"]
+__all__ = [
+    "Blamed",
+    "Decision",
+    "Effects",
+    "EndedRequest",
+    "KeptResult",
+    "Movement",
+    "OpenRequest",
+    "PartitionState",
+    "RequestKey",
+]
 
 OpenState = Literal["queued", "dispatched", "running"]
 EndState = Literal["succeeded", "failed", "canceled"]
@@ -57,11 +67,25 @@ class OpenRequest:
     retry_at_ms: int | None = None
     """Queued, but not before this time: an attempt has failed."""
     idempotency_key: str | None = None
+    seeded: bool = False
+    """Its seed was asked for, so that a later request can be answered by its result."""
+    replayed: bool = False
+    """It came by a replay of dead letters."""
 
     @property
     def deadline_ms(self) -> int | None:
         deadline = self.parameters.deadline
         return None if deadline is None else int(deadline.timestamp() * 1000)
+
+
+class KeptResult(NamedTuple):
+    """What later requests can be answered by: made by which weights and parameters, and the outputs as JSON.
+
+    JSON, because there may be very many of them: a third of what the objects take.
+    """
+
+    digest: str
+    outputs: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +98,7 @@ class EndedRequest:
     ended_ms: int
     forget_ms: int
     idempotency_key: str | None = None
+    result: KeptResult | None = None
 
 
 class Decision(NamedTuple):
@@ -114,6 +139,15 @@ class Effects:
     blamed: Blamed | None = None
     """Set when an exception was raised inside the decision."""
 
+    def add(self, later: Effects) -> None:
+        """Take in what follows from a second decision, made on what this one leaves."""
+        self.messages += later.messages
+        self.accounts |= later.accounts
+        self.requests |= later.requests
+        self.decisions += later.decisions
+        self.moved += later.moved
+        self.turn = max(self.turn, later.turn)
+
 
 class PartitionState:
     """The memory of one partition."""
@@ -130,6 +164,8 @@ class PartitionState:
         """The partition's own time: the tag of whoever was served last."""
         self._by_idempotency_key: dict[tuple[str, str], str] = {}
         """Tenant and key → the id of the request that came under it first."""
+        self._results: dict[tuple[str, str], str] = {}
+        """Tenant and digest → the id of the request whose result it is."""
         self._turns: Turns[RequestKey] = Turns()
         self._in_flight: set[RequestKey] = set()
         self._in_flight_of: Counter[str] = Counter()
@@ -144,6 +180,14 @@ class PartitionState:
         """The request that came under this key of a tenant, as long as it is remembered itself."""
         request_id = self._by_idempotency_key.get((tenant, idempotency_key))
         return None if request_id is None else self.requests.get(RequestKey(tenant, request_id))
+
+    def result_of(self, tenant: str, digest: str) -> tuple[str, KeptResult] | None:
+        """The result of a tenant that has this digest, with the id of the request that made it."""
+        request_id = self._results.get((tenant, digest))
+        request = None if request_id is None else self.requests.get(RequestKey(tenant, request_id))
+        if request_id is None or not isinstance(request, EndedRequest) or request.result is None:
+            return None
+        return request_id, request.result
 
     def next_turn(self, may_send: Callable[[str], bool]) -> OpenRequest | None:
         """The queued request whose turn it is, among the tenants that ``may_send``."""
@@ -206,15 +250,20 @@ class PartitionState:
         if key in self._in_flight:
             self._in_flight.discard(key)
             self._in_flight_of[key.tenant] -= 1
+        before = self.requests.get(key)
+        if isinstance(before, EndedRequest) and before.result is not None:
+            self._results.pop((key.tenant, before.result.digest), None)
         if request is None:
-            forgotten = self.requests.pop(key, None)
-            if forgotten is not None and forgotten.idempotency_key is not None:
-                self._by_idempotency_key.pop((key.tenant, forgotten.idempotency_key), None)
+            self.requests.pop(key, None)
+            if before is not None and before.idempotency_key is not None:
+                self._by_idempotency_key.pop((key.tenant, before.idempotency_key), None)
             return
         self.requests[key] = request
         if request.idempotency_key is not None:
             self._by_idempotency_key[key.tenant, request.idempotency_key] = key.request_id
         if isinstance(request, EndedRequest):
+            if request.result is not None:
+                self._results[key.tenant, request.result.digest] = key.request_id
             heapq.heappush(self._forget, (request.forget_ms, key))
             return
         self.sequence = max(self.sequence, request.sequence)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from consumer.admission.batch import Batch, decide_batch
-from consumer.admission.fleet_view import NO_FLEET, Fleet
+from consumer.admission.fleet_view import NO_FLEET, Fleet, Heard
 from consumer.admission.ledger import Restored
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
 from schemas.catalog import Catalog, Defaults, ModelCard, ModelLimits
 from schemas.envelope import Envelope, Headers
 from schemas.errors import Code, ErrorBody, ErrorType
+from schemas.fleet import Heartbeat
 from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Output
 from schemas.requests import GenerationRequest
@@ -216,6 +217,18 @@ def started(name: str, *, attempt: int = 1, who: str = "acme") -> JobStarted:
 
 def released(name: str, *, attempt: int = 1, who: str = "acme") -> JobReleased:
     return JobReleased(tenant=who, request_id=name, attempt=attempt, worker="w")
+
+
+def fleet_of(at_ms: int, **workers: Mapping[str, str]) -> Fleet:
+    """Workers of the default pool, ready and just heard, each with the models and revisions that it reports."""
+    return Fleet(
+        {
+            name: Heard(
+                Heartbeat(instance=name, stage="generation", pool="default", ready=True, models=dict(models)), at_ms
+            )
+            for name, models in workers.items()
+        }
+    )
 
 
 def output(index: int) -> Output:
