@@ -10,11 +10,24 @@ from pydantic import BaseModel, ConfigDict, Field
 from producer_api.task_file import Row
 from producer_api.wire import Terminal
 from schemas.errors import ErrorBody
-from schemas.events import Accepted, Canceled, Duplicate, Failed, Rejected, Succeeded
+from schemas.events import Accepted, Canceled, Duplicate, Failed, Limit, Priced, Rejected, Succeeded
 from schemas.ids import time_of
 from schemas.outputs import Output
 
-__all__ = ["Image", "Links", "Progress", "State", "Task", "ending_of", "task_of_decision", "task_of_row"]
+__all__ = [
+    "Deletion",
+    "Image",
+    "Links",
+    "Price",
+    "Progress",
+    "State",
+    "Task",
+    "ending_of",
+    "price_of",
+    "task_of_decision",
+    "task_of_row",
+    "task_of_state",
+]
 
 State = Literal["submitted", "rejected", "accepted", "running", "succeeded", "failed", "canceled"]
 
@@ -68,22 +81,56 @@ class Task(BaseModel):
     refunded_milliunits: int | None = None
     seed: int | None = Field(default=None, description="Of the first picture; the next ones count up from it.")
     progress: Progress | None = None
+    cancel_requested: bool | None = Field(default=None, description="It is to stop, and has not ended yet.")
     outputs: list[Image] | None = None
+    outputs_deleted_at: datetime | None = Field(default=None, description="When its pictures were deleted.")
     partial: bool | None = Field(default=None, description="Fewer pictures than asked for; the rest was refunded.")
     error: ErrorBody | None = None
     metadata: dict[str, str] | None = None
     links: Links
 
 
+class Price(BaseModel):
+    """The answer to a dry run. Amounts are in milli-units: 1,000 are one step of one 1024x1024 picture."""
+
+    model: str
+    cost_milliunits: int
+    acceptable: bool = Field(
+        description="Whether it would have been accepted at this moment; if not, `error` says why."
+    )
+    cached: bool = Field(description="Whether an earlier result of yours would be the answer, at this price.")
+    position: int = Field(description="Requests of the tenant that wait before it.")
+    error: ErrorBody | None = None
+    limit: Limit | None = None
+    retry_after_s: float | None = Field(default=None, description="When it may be accepted, where that is known.")
+
+
+class Deletion(BaseModel):
+    """What became of the wish to delete the pictures of a task."""
+
+    id: str
+    state: Literal["deleted", "deleting"] = Field(description="`deleting`: a worker will do it.")
+    objects: int | None = Field(default=None, description="Objects that the store held of it: pictures and manifest.")
+
+
+def price_of(event: Priced) -> Price:
+    """The answer to a dry run."""
+    return Price.model_validate(event.model_dump(exclude={"tenant", "request_id"}))
+
+
+def task_of_state(id_: str, state: str) -> Task:
+    """A task of which no more is known than where admission says that it stands."""
+    return _bare(id_, _OPEN.get(state) or _STATES.get(state, "accepted"), time_of(id_))
+
+
 def task_of_decision(id_: str, decision: Accepted | Duplicate | None) -> Task:
     """The answer to a request that was just published. None: there is no decision yet."""
+    if isinstance(decision, Duplicate):
+        return task_of_state(id_, decision.state)
     task = _bare(id_, "submitted", time_of(id_))
-    match decision:
-        case Accepted():
-            task.state = "accepted"
-            _fill_accepted(task, decision)
-        case Duplicate():
-            task.state = _OPEN.get(decision.state) or _STATES.get(decision.state, "accepted")
+    if decision is not None:
+        task.state = "accepted"
+        _fill_accepted(task, decision)
     return task
 
 
@@ -101,6 +148,11 @@ def task_of_row(id_: str, row: Row) -> Task:
     ending = ending_of(row)
     if ending is not None:
         _fill_ending(task, ending)
+    elif row.cancel_requested:
+        task.cancel_requested = True
+    if row.deleted_ms is not None:
+        task.outputs = None
+        task.outputs_deleted_at = datetime.fromtimestamp(row.deleted_ms / 1000, tz=UTC)
     return task
 
 

@@ -20,59 +20,31 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from contextlib import AsyncExitStack
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypedDict, Unpack
-
-from pydantic import ValidationError
+from typing import Self, Unpack
 
 from producer_api.config import ClientConfig, ConfigurationError, signer_of
-from producer_api.exceptions import RequestRejected, TimedOut, Unreachable
+from producer_api.exceptions import ClientError, NotCanceled, NotDeleted, RequestRejected, TimedOut, Unreachable
 from producer_api.follower import Follower
 from producer_api.handles import Handle
-from producer_api.signed import build_request
+from producer_api.options import RequestOptions, naming, request_of
+from producer_api.publishing import publish
+from producer_api.signed import Asked, build_request
+from producer_api.wire import Answer
 from schemas.connection import KafkaSettings
 from schemas.errors import EaselError
-from schemas.ids import new_id, require_request_id
-from schemas.outputs import ImageFormat
-from schemas.requests import Adapter, GenerationRequest, Priority, invalid_request
+from schemas.events import CancelAccepted, CancelRefused, Deleted, DeleteRefused, Priced, Rejected
+from schemas.ids import new_id, require_idempotency_key, require_request_id
+from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest
 from schemas.signing import Signer
 from schemas.topics import Topics
-from transport.errors import Doubt, Misconfigured, TransportError, Unavailable
+from transport.errors import TransportError
 from transport.kafka import Publisher
-from transport.records import Outgoing
 
-__all__ = ["Client", "RequestOptions"]
-
-_ATTEMPT_S = 10.0
-_BACKOFF_S = 0.2
-_MAX_BACKOFF_S = 2.0
-
-
-class RequestOptions(TypedDict, total=False):
-    """What may be left to the model's defaults; limits and meanings are those of ``GenerationRequest``."""
-
-    negative_prompt: str | None
-    images: int
-    width: int | None
-    height: int | None
-    steps: int | None
-    guidance: float | None
-    seed: int | None
-    style: str | None
-    adapters: list[Adapter]
-    source_image: str | None
-    strength: float | None
-    mask_image: str | None
-    format: ImageFormat
-    quality: int
-    priority: Priority
-    deadline: datetime | None
-    metadata: dict[str, str]
+__all__ = ["Client"]
 
 
 class Client:
@@ -134,6 +106,7 @@ class Client:
         *,
         model: str,
         request_id: str | None = None,
+        idempotency_key: str | None = None,
         timeout_s: float = 30.0,
         **options: Unpack[RequestOptions],
     ) -> Handle:
@@ -141,7 +114,9 @@ class Client:
 
         Until ``timeout_s`` has passed, a publish whose outcome is unknown is repeated with the same id and bytes, which
         admission recognizes. After that, or after a crash, submit again with the same ``request_id``: it is charged
-        once. ``request_id`` is a UUIDv7 less than a day old, made when absent.
+        once. ``request_id`` is a UUIDv7 less than a day old, made when absent. Where an id can't be kept across a
+        crash, an ``idempotency_key`` of one's own does the same, such as an order's number (1 to 255 visible ASCII
+        characters): a second request under it is the first one, and its handle follows that.
 
         Raises:
             RequestRejected: the request can't be right, and was not published.
@@ -149,47 +124,122 @@ class Client:
             Unreachable: Kafka refuses this client, or following was given up.
         """
         id_ = request_id or new_id()
-        try:
-            request = GenerationRequest(prompt=prompt, model=model, **options)
-        except ValidationError as error:
-            raise RequestRejected(invalid_request(error).body(), request_id=id_) from None
-        return await self.submit_request(request, request_id=id_, timeout_s=timeout_s)
+        request = request_of(prompt, model, options, id_)
+        return await self.submit_request(request, request_id=id_, idempotency_key=idempotency_key, timeout_s=timeout_s)
 
     async def submit_request(
-        self, request: GenerationRequest, *, request_id: str | None = None, timeout_s: float = 30.0
+        self,
+        request: GenerationRequest,
+        *,
+        request_id: str | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float = 30.0,
     ) -> Handle:
         """``submit`` for a request that is already in its typed form."""
         id_ = request_id or new_id()
         try:
             require_request_id(id_, at_ms=int(time.time() * 1000))
+            if idempotency_key is not None:
+                require_idempotency_key(idempotency_key)
         except EaselError as error:
             raise RequestRejected(error.body(), request_id=id_) from None
-        record = build_request(request, tenant=self.tenant, signer=self._signer, topics=self._topics, request_id=id_)
+        record = build_request(
+            request,
+            tenant=self.tenant,
+            signer=self._signer,
+            topics=self._topics,
+            request_id=id_,
+            idempotency_key=idempotency_key,
+        )
         # Before the publish, so that no answer can come before there is somebody to take it.
-        handle = self._follower.register(id_)
+        handle = self._follower.register(id_, self.cancel)
         try:
-            await self._publish(record, id_, timeout_s)
+            await publish(self._publisher, record, id_, timeout_s=timeout_s)
         except BaseException:
             self._follower.forget(handle)
             raise
         return handle
 
-    async def _publish(self, record: Outgoing, request_id: str, timeout_s: float) -> None:
+    async def price(
+        self, prompt: str, *, model: str, timeout_s: float = 30.0, **options: Unpack[RequestOptions]
+    ) -> Priced:
+        """What a request would cost, and whether it would be accepted at this moment; if not, why, and when.
+
+        Nothing is held, no id is bound, and no token of the rate is used.
+
+        Raises:
+            RequestRejected: the request can't be right.
+            TimedOut: no answer within ``timeout_s``; Unreachable: Kafka can't be reached.
+        """
+        return await self.price_request(request_of(prompt, model, options, None), timeout_s=timeout_s)
+
+    async def price_request(self, request: GenerationRequest, *, timeout_s: float = 30.0) -> Priced:
+        """``price`` for a request that is already in its typed form."""
+        id_ = new_id()
+        answer = await self._ask(request.model_copy(update={"dry_run": True}), id_, about=id_, timeout_s=timeout_s)
+        if isinstance(answer, Priced):
+            return answer
+        raise _unexpected(answer, id_)
+
+    async def cancel(self, request_id: str, *, timeout_s: float = 30.0) -> CancelAccepted:
+        """Stop a request of this tenant. Returns once admission has answered; its terminal event says how it ended.
+
+        One that waits is canceled at once and costs nothing. One that runs stops at its next step and is charged for
+        the steps that ran, unless it succeeds first. The ``state`` of the answer is where it stood; ``unknown`` means
+        that there is no such request, and that one which still arrives within 10 minutes will be canceled.
+
+        Raises:
+            NotCanceled: it had ended already.
+            RequestRejected: ``request_id`` can't be the id of a request.
+            TimedOut: no answer within ``timeout_s``. The cancel may yet be heard; to cancel twice is safe.
+            Unreachable: Kafka can't be reached.
+        """
+        request = naming(CancelRequest, request_id)
+        answer = await self._ask(request, new_id(), about=request_id, timeout_s=timeout_s)
+        match answer:
+            case CancelAccepted():
+                return answer
+            case CancelRefused():
+                raise NotCanceled(answer)
+        raise _unexpected(answer, request_id)
+
+    async def delete(self, request_id: str, *, timeout_s: float = 60.0) -> Deleted:
+        """Remove the pictures of a request that has ended. Returns once the store no longer holds them.
+
+        Raises:
+            NotDeleted: it has not ended (cancel it first), or there is no such request.
+            RequestRejected: ``request_id`` can't be the id of a request.
+            TimedOut: a worker has not done it within ``timeout_s``. It will be done; to ask twice is safe.
+            Unreachable: Kafka can't be reached.
+        """
+        request = naming(DeleteRequest, request_id)
+        answer = await self._ask(request, new_id(), about=request_id, timeout_s=timeout_s)
+        match answer:
+            case Deleted():
+                return answer
+            case DeleteRefused():
+                raise NotDeleted(answer)
+        raise _unexpected(answer, request_id)
+
+    async def _ask(self, request: Asked, event_id: str, *, about: str, timeout_s: float) -> Answer:
+        """Publish an event that is answered once, and wait for the answer."""
+        record = build_request(
+            request, tenant=self.tenant, signer=self._signer, topics=self._topics, request_id=event_id
+        )
         ends_at = asyncio.get_running_loop().time() + timeout_s
-        backoff_s = _BACKOFF_S
-        while True:
-            left_s = ends_at - asyncio.get_running_loop().time()
+        with self._follower.expect(event_id, about) as expected:
+            await publish(self._publisher, record, about, timeout_s=timeout_s)
             try:
-                await self._publisher.publish(record, timeout_s=max(0.0, min(left_s, _ATTEMPT_S)))
-                return
-            except Misconfigured as error:
-                raise Unreachable(str(error), request_id=request_id) from error
-            except (Unavailable, Doubt) as error:
-                # Spread out, so that all publishers of a cluster that comes back don't come back with it at once.
-                pause_s = backoff_s * random.uniform(0.5, 1.0)  # noqa: S311
-                if asyncio.get_running_loop().time() + pause_s >= ends_at:
-                    raise TimedOut(
-                        f"not acknowledged within {timeout_s:g} s: {error}", request_id=request_id
-                    ) from error
-                await asyncio.sleep(pause_s)
-                backoff_s = min(2 * backoff_s, _MAX_BACKOFF_S)
+                async with asyncio.timeout_at(ends_at):
+                    return await expected
+            except TimeoutError:
+                raise TimedOut(
+                    f"no answer within {timeout_s:g} s; it was published, and is answered when admission runs",
+                    request_id=about,
+                ) from None
+
+
+def _unexpected(answer: Answer, request_id: str) -> ClientError:
+    if isinstance(answer, Rejected):
+        return RequestRejected(answer.error, request_id=request_id, event=answer)
+    return Unreachable(f"an answer of another kind came: {answer.TYPE}", request_id=request_id)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.events import Canceled, Duplicate, Failed, Rejected
+from schemas.events import Canceled, CancelRefused, DeleteRefused, Duplicate, Failed, Rejected
 
 __all__ = [
     "ClientError",
     "GenerationCanceled",
     "GenerationFailed",
+    "NotCanceled",
+    "NotDeleted",
     "RequestRejected",
     "ResultGone",
     "TimedOut",
@@ -57,10 +59,24 @@ class GenerationCanceled(ClientError):  # noqa: N818 - reads as what happened
     """Ended at its tenant's wish; ``event`` says what the steps that ran cost."""
 
     def __init__(self, event: Canceled) -> None:
-        error = ErrorBody(
-            message="the request was canceled", type=ErrorType.INVALID_REQUEST, code=Code.GENERATION_FAILED
-        )
+        error = ErrorBody(message="the request was canceled", type=ErrorType.INVALID_REQUEST, code=Code.CANCELED)
         super().__init__(error, request_id=event.request_id)
+        self.event = event
+
+
+class NotCanceled(ClientError):  # noqa: N818 - reads as what happened
+    """There was nothing to stop; ``event.state`` says how the request had ended."""
+
+    def __init__(self, event: CancelRefused) -> None:
+        super().__init__(event.error, request_id=event.request_id)
+        self.event = event
+
+
+class NotDeleted(ClientError):  # noqa: N818 - reads as what happened
+    """Nothing was deleted; ``event.state`` says where the request stands."""
+
+    def __init__(self, event: DeleteRefused) -> None:
+        super().__init__(event.error, request_id=event.request_id)
         self.event = event
 
 

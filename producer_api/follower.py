@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections import Counter
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
 from producer_api.background import end
 from producer_api.exceptions import ClientError, ResultGone, Unreachable
-from producer_api.handles import Handle
-from producer_api.wire import RequestEvent, Terminal, read_event, subject_of
+from producer_api.handles import Canceler, Handle
+from producer_api.waiting import Waiting
+from producer_api.wire import Answer, RequestEvent, TenantEvent, Terminal, read_event, subject_of
 from schemas.connection import KafkaSettings
 from schemas.events import TERMINAL, Duplicate
 from schemas.ids import DAY_MS, time_of
@@ -40,6 +42,8 @@ class Follower:
         self._topics = Topics(kafka.prefix)
         self._tenant = tenant
         self._handles: dict[str, list[Handle]] = {}
+        self._waiting = Waiting()
+        self._asked_about: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._resources = AsyncExitStack()
         self._failure: ClientError | None = None
@@ -56,21 +60,33 @@ class Follower:
         await self._resources.aclose()
         self._fail(Unreachable("the client was closed: open another one and submit again with the same id"))
 
-    def register(self, request_id: str) -> Handle:
+    def register(self, request_id: str, cancel: Canceler) -> Handle:
         """A handle for what will happen to a request. Raises ``Unreachable`` when nothing can be followed any more."""
         if self._failure is not None:
             raise self._failure
-        handle = Handle(self._tenant, request_id)
+        handle = Handle(self._tenant, request_id, cancel)
         self._handles.setdefault(request_id, []).append(handle)
         return handle
 
     def forget(self, handle: Handle) -> None:
         """Stop following for this handle; a second call does nothing."""
-        waiting = self._handles.get(handle.request_id, [])
-        if handle in waiting:
-            waiting.remove(handle)
-        if not waiting:
-            self._handles.pop(handle.request_id, None)
+        self._remove(handle.request_id, handle)
+
+    @contextmanager
+    def expect(self, event_id: str, about: str) -> Iterator[asyncio.Future[Answer]]:
+        """A future for the answer to an event about the request ``about``. Enter before publishing it.
+
+        Raises ``Unreachable`` when nothing can be followed any more; so does the future.
+        """
+        if self._failure is not None:
+            raise self._failure
+        subjects = Counter({event_id, about})
+        self._asked_about += subjects
+        try:
+            with self._waiting.expect(self._tenant, event_id) as expected:
+                yield expected
+        finally:
+            self._asked_about -= subjects
 
     async def _follow(self, tail: Tail) -> None:
         try:
@@ -86,10 +102,18 @@ class Follower:
 
     def _deliver(self, record: Record) -> None:
         event = self._of_interest(record)
-        if event is None:
-            return
-        for handle in list(self._handles[event.request_id]):
+        if isinstance(event, Answer):
+            self._waiting.tell(event)
+        if isinstance(event, RequestEvent):
+            self._advance(event)
+
+    def _advance(self, event: RequestEvent) -> None:
+        for handle in list(self._handles.get(event.request_id, ())):
             handle.receive(event)
+            if handle.request_id != event.request_id:
+                # Its idempotency key is another request's, which it stands for from now on.
+                self._remove(event.request_id, handle)
+                self._handles.setdefault(handle.request_id, []).append(handle)
             if handle.done:
                 self.forget(handle)
             elif isinstance(event, Duplicate) and event.state in _ENDED:
@@ -100,14 +124,20 @@ class Follower:
         """All that is said to a tenant stands on one partition; progress is spread over all of them by request."""
         return tp.topic != self._topics.results or tp.partition == partition_of(self._tenant.encode(), count)
 
-    def _of_interest(self, record: Record) -> RequestEvent | None:
-        if subject_of(record) not in self._handles:
+    def _of_interest(self, record: Record) -> TenantEvent | None:
+        subject = subject_of(record)
+        if subject not in self._handles and subject not in self._asked_about:
             return None
         event = read_event(record)
         # Ids are unique per tenant only.
-        if event is None or event.tenant != self._tenant or event.request_id not in self._handles:
-            return None
-        return event
+        return event if event is not None and event.tenant == self._tenant else None
+
+    def _remove(self, request_id: str, handle: Handle) -> None:
+        waiting = self._handles.get(request_id, [])
+        if handle in waiting:
+            waiting.remove(handle)
+        if not waiting:
+            self._handles.pop(request_id, None)
 
     async def _recall(self, handle: Handle) -> None:
         """Look for the terminal event of a request that had ended already."""
@@ -149,6 +179,7 @@ class Follower:
             for handle in handles:
                 handle.fail(failure)
         self._handles.clear()
+        self._waiting.fail(failure)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

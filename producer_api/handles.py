@@ -6,27 +6,45 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from operator import itemgetter
+from typing import Protocol
 
 from producer_api.exceptions import ClientError, GenerationCanceled, GenerationFailed, RequestRejected, TimedOut
 from producer_api.wire import Decision, Progress, RequestEvent, Terminal
-from schemas.events import Accepted, Canceled, Duplicate, Failed, GenerationStep, Rejected, Succeeded
+from schemas.events import (
+    Accepted,
+    CancelAccepted,
+    Canceled,
+    Duplicate,
+    Failed,
+    GenerationStep,
+    Rejected,
+    Succeeded,
+)
 
-__all__ = ["Handle"]
+__all__ = ["Canceler", "Handle"]
 
 _KEPT_STEPS = 256
 """A reader that lags further behind misses the oldest steps, never a decision or an end."""
+
+
+class Canceler(Protocol):
+    """``Client.cancel``."""
+
+    async def __call__(self, request_id: str, *, timeout_s: float) -> CancelAccepted: ...
 
 
 class Handle:
     """Follow a request. Made by ``Client.submit``; any number of tasks may read it, each at its own pace.
 
     Events come once each and in the order in which they happened: the decision, then progress that only moves forward,
-    then the end.
+    then the end. ``request_id`` is the request that is followed: where an idempotency key was known already, the one
+    that came under it first.
     """
 
-    def __init__(self, tenant: str, request_id: str) -> None:
+    def __init__(self, tenant: str, request_id: str, cancel: Canceler) -> None:
         self.tenant = tenant
         self.request_id = request_id
+        self._cancel = cancel
         self._log: list[tuple[int, RequestEvent]] = []
         self._appended = 0
         self._steps = 0
@@ -84,7 +102,8 @@ class Handle:
 
         Raises:
             RequestRejected: the request was not accepted.
-            GenerationFailed, GenerationCanceled: it ended without pictures.
+            GenerationFailed: it ended without pictures, and what was held is refunded.
+            GenerationCanceled: it was canceled before it had pictures; the event says what the steps that ran cost.
             TimedOut: it had not ended within ``timeout_s``; it goes on, and may be waited for again.
             Unreachable, ResultGone: its end can't be learnt.
         """
@@ -100,6 +119,22 @@ class Handle:
             case Canceled() as canceled:
                 raise GenerationCanceled(canceled)
         raise self._failure or TimedOut("no result", request_id=self.request_id)
+
+    async def cancel(self, *, timeout_s: float = 30.0) -> CancelAccepted:
+        """Stop the request. Returns once admission has answered; the end is told by ``events`` and ``result``.
+
+        The end is a success if that was nearer, else ``GenerationCanceled``.
+
+        Raises:
+            NotCanceled: it had ended already.
+            RequestRejected: the request was not accepted, so that there is nothing to stop.
+            TimedOut: no answer within ``timeout_s``. The cancel may yet be heard; to cancel twice is safe.
+            Unreachable: Kafka can't be reached.
+        """
+        ends_at = asyncio.get_running_loop().time() + timeout_s
+        # Which request it is, is known with the decision: an idempotency key may belong to an earlier one.
+        await self.decision(timeout_s=timeout_s)
+        return await self._cancel(self.request_id, timeout_s=ends_at - asyncio.get_running_loop().time())
 
     def receive(self, event: RequestEvent) -> None:
         """Take in an event of this request (called by what follows the topics).
@@ -119,6 +154,8 @@ class Handle:
             self._append(event)
         elif self._decision is None:
             self._decision = event
+            if isinstance(event, Duplicate) and event.of and event.error is None:
+                self.request_id = event.of
             self._append(event)
             early, self._early = self._early, []
             if self._refusal() is None:

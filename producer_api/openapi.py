@@ -28,9 +28,11 @@ _MEANINGS = {
     401: "The API key is missing, unknown or withdrawn.",
     403: "The tenant may not do this.",
     404: "There is no such thing, or it is not yours.",
-    409: "The request id is taken by a request with another body.",
+    409: "It does not fit what is there: the request id belongs to another body, or the task has ended, or has not.",
+    410: "The pictures of the task were deleted.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
+    422: "The `Idempotency-Key` came before, with another body.",
     429: "A limit of the tenant: rate, budget or queue. `Retry-After` says when to come back, where that is known.",
     503: "Kafka or the object store does not answer: try again after `Retry-After`.",
 }
@@ -93,8 +95,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
 
 def _describe_errors(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
-    # The framework's own refusal of a parameter is answered as 400, in our shape.
-    if answers.pop("422", None) is not None:
+    # The framework's own refusal of a parameter is answered as 400, in our shape; only that one has content already.
+    if answers.get("422", {}).get("content"):
+        del answers["422"]
         answers["400"] = {}
     if operation.get("security"):
         answers["401"] = {}

@@ -13,15 +13,25 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from producer_api.wire import RequestEvent
-from schemas.events import Accepted, Canceled, Failed, GenerationStarted, GenerationStep, Rejected, Succeeded
+from producer_api.wire import TenantEvent
+from schemas.events import (
+    Accepted,
+    CancelAccepted,
+    Canceled,
+    Deleted,
+    Failed,
+    GenerationStarted,
+    GenerationStep,
+    Rejected,
+    Succeeded,
+)
 from transport.records import TopicPartition
 
 __all__ = ["Row", "TaskFile", "TaskFileError", "Timed"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 
 _TABLES = """
 CREATE TABLE about (format INTEGER NOT NULL, identity TEXT NOT NULL);
@@ -30,7 +40,8 @@ CREATE TABLE positions (
 ) WITHOUT ROWID;
 CREATE TABLE tasks (
   tenant TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, created_ms INTEGER, updated_ms INTEGER NOT NULL,
-  decision TEXT, ending TEXT, attempt INTEGER, step INTEGER, steps INTEGER, PRIMARY KEY (tenant, id)
+  decision TEXT, ending TEXT, attempt INTEGER, step INTEGER, steps INTEGER,
+  cancel_requested INTEGER NOT NULL DEFAULT 0, deleted_ms INTEGER, PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 CREATE INDEX tasks_by_age ON tasks (updated_ms);
 """
@@ -59,6 +70,11 @@ ON CONFLICT (tenant, id) DO UPDATE SET
   attempt = NULL, step = NULL, steps = NULL
 WHERE ending IS NULL
 """
+# Of what is no longer remembered nothing is begun anew: results are in order, so its decision would be there.
+_CANCEL_REQUESTED = (
+    "UPDATE tasks SET cancel_requested = 1, updated_ms = max(updated_ms, ?3) WHERE tenant = ?1 AND id = ?2"
+)
+_DELETED = "UPDATE tasks SET deleted_ms = ?3, updated_ms = max(updated_ms, ?3) WHERE tenant = ?1 AND id = ?2"
 
 
 class TaskFileError(Exception):
@@ -68,7 +84,7 @@ class TaskFileError(Exception):
 class Timed(NamedTuple):
     """An event and when the broker took it, in ms since 1970."""
 
-    event: RequestEvent
+    event: TenantEvent
     at_ms: int
 
 
@@ -83,6 +99,8 @@ class Row(NamedTuple):
     attempt: int | None
     step: int | None
     steps: int | None
+    cancel_requested: int
+    deleted_ms: int | None
 
 
 class TaskFile:
@@ -133,8 +151,8 @@ class TaskFile:
     def row(self, tenant: str, id_: str) -> Row | None:
         """What is known about a tenant's request."""
         found = self._open.execute(
-            "SELECT state, created_ms, updated_ms, decision, ending, attempt, step, steps FROM tasks"
-            " WHERE tenant = ? AND id = ?",
+            "SELECT state, created_ms, updated_ms, decision, ending, attempt, step, steps, cancel_requested, deleted_ms"
+            " FROM tasks WHERE tenant = ? AND id = ?",
             (tenant, id_),
         ).fetchone()
         return None if found is None else Row(*found)
@@ -187,7 +205,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _apply(db: sqlite3.Connection, event: RequestEvent, at_ms: int) -> None:
+def _apply(db: sqlite3.Connection, event: TenantEvent, at_ms: int) -> None:
     about = (event.tenant, event.request_id, at_ms)
     match event:
         case Accepted():
@@ -201,3 +219,7 @@ def _apply(db: sqlite3.Connection, event: RequestEvent, at_ms: int) -> None:
         case Succeeded() | Failed() | Canceled():
             state = type(event).__name__.lower()
             db.execute(_ENDED, (*about, state, event.model_dump_json()))
+        case CancelAccepted():
+            db.execute(_CANCEL_REQUESTED, about)
+        case Deleted():
+            db.execute(_DELETED, about)

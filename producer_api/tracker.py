@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -15,9 +15,9 @@ from typing import TypeVar
 from producer_api.background import end
 from producer_api.metrics import Metrics
 from producer_api.task_file import Row, TaskFile, TaskFileError, Timed
-from producer_api.wire import Decision, read_event
+from producer_api.waiting import Waiting
+from producer_api.wire import Answer, Decision, read_event
 from schemas.connection import KafkaSettings
-from schemas.events import Accepted, Duplicate, Rejected
 from schemas.topics import Topics
 from transport.errors import OffsetsUnknown, TransportError
 from transport.records import Record
@@ -47,7 +47,7 @@ class Tracker:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="easel-tasks")
         self._file: TaskFile | None = None
         self._task: asyncio.Task[None] | None = None
-        self._waiting: dict[_Key, list[asyncio.Future[Decision]]] = {}
+        self._waiting = Waiting()
         self._undecided: dict[_Key, None] = {}
         self.problem: str | None = "the results have not been read yet"
         """Why answers about tasks may be behind; None when they are not."""
@@ -62,20 +62,9 @@ class Tracker:
         await self._in_thread(self._close)
         self._thread.shutdown()
 
-    @contextmanager
-    def expect(self, tenant: str, id_: str) -> Iterator[asyncio.Future[Decision]]:
-        """A future for the next decision about a request. Enter before publishing it."""
-        key = (tenant, id_)
-        decision: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, []).append(decision)
-        try:
-            yield decision
-        finally:
-            waiting = self._waiting[key]
-            waiting.remove(decision)
-            if not waiting:
-                del self._waiting[key]
-            decision.cancel()
+    def expect(self, tenant: str, id_: str) -> AbstractContextManager[asyncio.Future[Answer]]:
+        """A future for the next answer to a tenant's event with this id. Enter before publishing it."""
+        return self._waiting.expect(tenant, id_)
 
     def submitted(self, tenant: str, id_: str) -> None:
         """A request was published and its decision has not come: until then, this process alone knows of it."""
@@ -146,14 +135,10 @@ class Tracker:
         self._metrics.events.inc(len(events))
         # Only now: who is told of a decision finds it in the file.
         for event, _ in events:
-            if isinstance(event, Accepted | Duplicate | Rejected):
-                self._tell((event.tenant, event.request_id), event)
-
-    def _tell(self, key: _Key, decision: Decision) -> None:
-        self._undecided.pop(key, None)
-        for waiting in self._waiting.get(key, []):
-            if not waiting.done():
-                waiting.set_result(decision)
+            if isinstance(event, Decision):
+                self._undecided.pop((event.tenant, event.request_id), None)
+            if isinstance(event, Answer):
+                self._waiting.tell(event)
 
     def _open(self, identity: str, *, anew: bool) -> TaskFile:
         self._file = TaskFile(self._path, identity, not_before_ms=_kept_since_ms(), anew=anew)

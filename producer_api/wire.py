@@ -10,17 +10,33 @@ from schemas.envelope import Envelope
 from schemas.errors import EaselError
 from schemas.events import (
     Accepted,
+    CancelAccepted,
     Canceled,
+    CancelRefused,
+    Deleted,
+    DeleteRefused,
     Duplicate,
     Failed,
     GenerationStarted,
     GenerationStep,
+    Priced,
     Rejected,
     Succeeded,
 )
 from transport.records import Record
 
-__all__ = ["Decision", "Progress", "RequestEvent", "Terminal", "read_event", "subject_of"]
+__all__ = [
+    "Answer",
+    "Decision",
+    "Progress",
+    "Reply",
+    "RequestEvent",
+    "TenantEvent",
+    "Terminal",
+    "answered",
+    "read_event",
+    "subject_of",
+]
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +44,40 @@ Decision = Accepted | Duplicate | Rejected
 Progress = GenerationStarted | GenerationStep
 Terminal = Succeeded | Failed | Canceled
 RequestEvent = Decision | Progress | Terminal
+"""What happens to a request."""
+Reply = Priced | CancelAccepted | CancelRefused | Deleted | DeleteRefused
+"""What is said once to who asked for a price, a cancel or a delete."""
+Answer = Decision | Reply
+TenantEvent = RequestEvent | Reply
 
-_SHAPES: dict[str, type[RequestEvent]] = {
+_SHAPES: dict[str, type[TenantEvent]] = {
     shape.TYPE: shape
-    for shape in (Accepted, Duplicate, Rejected, GenerationStarted, GenerationStep, Succeeded, Failed, Canceled)
+    for shape in (
+        Accepted,
+        Duplicate,
+        Rejected,
+        Priced,
+        CancelAccepted,
+        CancelRefused,
+        Deleted,
+        DeleteRefused,
+        GenerationStarted,
+        GenerationStep,
+        Succeeded,
+        Failed,
+        Canceled,
+    )
 }
+
+
+def answered(answer: Answer) -> str:
+    """The id of the event that it answers: a cancel and a delete have one of their own."""
+    match answer:
+        case CancelAccepted() | CancelRefused():
+            return answer.cancel_id
+        case Deleted() | DeleteRefused():
+            return answer.delete_id
+    return answer.request_id
 
 
 def subject_of(record: Record) -> str | None:
@@ -43,7 +88,7 @@ def subject_of(record: Record) -> str | None:
     return None
 
 
-def read_event(record: Record) -> RequestEvent | None:
+def read_event(record: Record) -> TenantEvent | None:
     """The event in a record; None for a type that this version does not know, and for one that can't be read.
 
     Both are passed over: a later version may add types, and one damaged record must not end the following of all.

@@ -61,6 +61,7 @@ class Code(StrEnum):
 
     ALREADY_ENDED = "already_ended"
     NOT_ENDED = "not_ended"
+    CANCELED = "canceled"
 
     GENERATION_FAILED = "generation_failed"
     MODEL_UNAVAILABLE = "model_unavailable"

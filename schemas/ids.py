@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import uuid_utils
 
 from schemas.errors import Code, EaselError
 
-__all__ = ["DAY_MS", "event_id", "new_id", "require_request_id", "require_uuid7", "time_of"]
+__all__ = [
+    "DAY_MS",
+    "event_id",
+    "new_id",
+    "require_idempotency_key",
+    "require_request_id",
+    "require_uuid7",
+    "time_of",
+]
 
 DAY_MS = 24 * 60 * 60 * 1000
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
 def new_id() -> str:
@@ -54,4 +65,14 @@ def require_request_id(request_id: str, *, at_ms: int) -> None:
             Code.ID_OUT_OF_TIME,
             "the time in the id is more than a day from the time the broker received it: make a new id",
             param="ce_id",
+        )
+
+
+def require_idempotency_key(key: str) -> None:
+    """Raise unless ``key`` is one that every system can carry: 1 to 255 visible ASCII characters."""
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise EaselError(
+            Code.INVALID_REQUEST,
+            "an idempotency key has 1 to 255 visible ASCII characters",
+            param="ce_idempotencykey",
         )

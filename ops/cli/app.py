@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import bench, demo, doctor, keys, local, model, schema, serve, submit, topics, usage, watch
+from ops.cli import bench, demo, doctor, keys, local, model, price, removal, schema, serve, submit, topics, usage, watch
 from ops.cli.installation import adopt, is_set_up
 from ops.cli.terminal import EPILOG, ExitCode, epilog, err, explain, out, quiet_clients, treat_sigterm_as_ctrl_c
 
@@ -53,6 +53,17 @@ app.command(
         'easel submit --tenant bureau --images 4 "a blue star"',
     ),
 )(submit.submit)
+app.command(
+    "price",
+    rich_help_panel=_USE,
+    epilog=epilog('easel price "a blue star" --images 4', 'easel price "a blue star" --tenant bureau --json'),
+)(price.price)
+app.command("cancel", rich_help_panel=_USE, epilog=epilog("easel cancel 019aa4d2-6c00-7000-8000-000000000001"))(
+    removal.cancel
+)
+app.command("delete", rich_help_panel=_USE, epilog=epilog("easel delete 019aa4d2-6c00-7000-8000-000000000001 --yes"))(
+    removal.delete
+)
 app.command(
     "watch",
     rich_help_panel=_USE,

@@ -13,7 +13,14 @@ from rich.progress import TaskID
 from ops.cli.bars import UNDECIDED, Bars
 from ops.cli.pictures import fetch, file_stem
 from producer_api import Client
-from producer_api.exceptions import ClientError, RequestRejected, TimedOut, Unreachable
+from producer_api.exceptions import (
+    ClientError,
+    GenerationCanceled,
+    GenerationFailed,
+    RequestRejected,
+    TimedOut,
+    Unreachable,
+)
 from producer_api.handles import Handle
 from schemas.connection import StoreSettings
 from schemas.errors import ErrorBody
@@ -21,7 +28,7 @@ from schemas.events import Accepted, Duplicate, GenerationStarted, GenerationSte
 from schemas.requests import GenerationRequest
 from transport.objects import ObjectStore
 
-__all__ = ["Finished", "submit_all"]
+__all__ = ["Finished", "Submission"]
 
 _PROMPT_CHARS = 48
 _DECISION_S = 5.0
@@ -42,36 +49,39 @@ class Finished:
     """Kafka could not be reached, or nothing was heard in time: what became of it is not known."""
 
 
-async def submit_all(
-    client: Client,
-    requests: Sequence[GenerationRequest],
-    store_settings: StoreSettings,
-    folder: Path,
-    *,
-    timeout_s: float,
-    console: Console | None,
-) -> list[Finished]:
-    """Submit them together and wait until each has ended. Bars go to ``console``, if there is one.
+class Submission:
+    """Requests that are submitted together, and saved in ``folder``."""
 
-    Raises ``Unreachable``, ``TransportError`` (of the store) and ``CommandError`` (a picture that is not the event's).
-    """
-    bars = Bars(console)
-    async with client, ObjectStore(store_settings) as store, asyncio.TaskGroup() as group:
-        with bars:
-            tasks = [
-                group.create_task(_Request(client, store, folder, request, bars).run(timeout_s)) for request in requests
-            ]
-            # Inside the bars' own block, so that they are drawn until the last one has ended.
-            return list(await asyncio.gather(*tasks))
+    def __init__(
+        self, client: Client, store: StoreSettings, folder: Path, *, idempotency_key: str | None = None
+    ) -> None:
+        self.client = client
+        self.folder = folder
+        self.idempotency_key = idempotency_key
+        self.open: list[Handle] = []
+        """Those that were published and are not known to have ended."""
+        self._store = store
+
+    async def run(
+        self, requests: Sequence[GenerationRequest], *, timeout_s: float, console: Console | None
+    ) -> list[Finished]:
+        """Submit them and wait until each has ended. Bars go to ``console``, if there is one.
+
+        Raises ``Unreachable``, ``TransportError`` (of the store) and ``CommandError`` (a picture that is not the
+        event's).
+        """
+        bars = Bars(console)
+        async with self.client, ObjectStore(self._store) as store, asyncio.TaskGroup() as group:
+            with bars:
+                tasks = [group.create_task(_Request(self, store, request, bars).run(timeout_s)) for request in requests]
+                # Inside the bars' own block, so that they are drawn until the last one has ended.
+                return list(await asyncio.gather(*tasks))
 
 
 class _Request:
-    def __init__(
-        self, client: Client, store: ObjectStore, folder: Path, request: GenerationRequest, bars: Bars
-    ) -> None:
-        self._client = client
+    def __init__(self, submission: Submission, store: ObjectStore, request: GenerationRequest, bars: Bars) -> None:
+        self._submission = submission
         self._store = store
-        self._folder = folder
         self._request = request
         self._bars = bars
         self._state = "it was not published"
@@ -82,8 +92,7 @@ class _Request:
         prompt = self._request.prompt
         try:
             async with asyncio.timeout(timeout_s):
-                handle = await self._client.submit_request(self._request)
-                succeeded = await self._follow(handle)
+                succeeded = await self._submit_and_follow()
         except TimeoutError:
             raise TimedOut(f"{prompt!r} had not ended after {timeout_s:g} s; {self._state}") from None
         except ClientError as error:
@@ -95,8 +104,21 @@ class _Request:
                 retry_after_s=error.retry_after_s if isinstance(error, RequestRejected) else None,
                 unavailable=isinstance(error, TimedOut | Unreachable),
             )
-        files = await fetch(self._store, succeeded.outputs, self._folder, file_stem(prompt, succeeded.request_id))
+        stem = file_stem(prompt, succeeded.request_id)
+        files = await fetch(self._store, succeeded.outputs, self._submission.folder, stem)
         return Finished(prompt, succeeded.request_id, succeeded, files)
+
+    async def _submit_and_follow(self) -> Succeeded:
+        submission = self._submission
+        handle = await submission.client.submit_request(self._request, idempotency_key=submission.idempotency_key)
+        submission.open.append(handle)
+        try:
+            succeeded = await self._follow(handle)
+        except (RequestRejected, GenerationFailed, GenerationCanceled):
+            submission.open.remove(handle)
+            raise
+        submission.open.remove(handle)
+        return succeeded
 
     async def _follow(self, handle: Handle) -> Succeeded:
         self._bars.say(f"{self._request.prompt}: request {handle.request_id}")
@@ -117,6 +139,8 @@ class _Request:
                     self._bars.update(self._bar, state="waiting for its turn")
                 case Duplicate():
                     self._bars.update(self._bar, state=f"known, and {event.state}")
+                    if event.of:
+                        self._bars.say(f"the same as request {event.of}, by its idempotency key")
                 case GenerationStarted():
                     self._bars.update(self._bar, total=event.steps, completed=0, state=f"0/{event.steps}")
                 case GenerationStep():

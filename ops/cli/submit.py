@@ -3,72 +3,79 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
-from ops.cli.following import Finished, submit_all
-from ops.cli.installation import settings, settings_of_installation, signer_of
+from ops.cli.asking import (
+    GuidanceOption,
+    ImagesOption,
+    KeyOption,
+    KidOption,
+    ModelOption,
+    NegativeOption,
+    SeedOption,
+    SizeOption,
+    StepsOption,
+    TenantOption,
+    asker,
+    request_of,
+)
+from ops.cli.following import Finished, Submission
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from ops.cli.usage import units
-from producer_api import Client
-from schemas.catalog import load_catalog
 from schemas.outputs import ImageFormat
-from schemas.requests import GenerationRequest, invalid_request
 
 __all__ = ["submit"]
-
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
 
 
 def submit(
     prompts: Annotated[list[str], typer.Argument(help="What the pictures show; each prompt is a request of its own.")],
-    tenant: Annotated[str, typer.Option(help="Who asks.", envvar="EASEL_TENANT", show_default=False)] = "",
-    model: Annotated[str | None, typer.Option(help="Default: the first of models.yaml.", show_default=False)] = None,
-    images: Annotated[int, typer.Option(help="Pictures a prompt.", min=1, max=10)] = 1,
-    negative: Annotated[str | None, typer.Option(help="What they must not show.", show_default=False)] = None,
-    size: Annotated[str | None, typer.Option(help="Such as 96x96.", show_default=False)] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default=False)] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="How closely to follow the prompt.", show_default=False)
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="The same seed makes the same picture.", show_default=False)] = None,
+    tenant: TenantOption = "",
+    model: ModelOption = None,
+    images: ImagesOption = 1,
+    negative: NegativeOption = None,
+    size: SizeOption = None,
+    steps: StepsOption = None,
+    guidance: GuidanceOption = None,
+    seed: SeedOption = None,
     image_format: Annotated[ImageFormat, typer.Option("--format", help="File format.")] = "png",
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="A name of your own for the request: under it, it is made once.", show_default=False),
+    ] = None,
     folder: Annotated[Path, typer.Option("--out", help="Where the pictures go.")] = Path("easel-out"),
-    key: Annotated[Path | None, typer.Option(help="File with the private key.", show_default=False)] = None,
-    kid: Annotated[str | None, typer.Option(help="Its name; default: that of the file.", show_default=False)] = None,
+    key: KeyOption = None,
+    kid: KidOption = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for all of it.", min=1)] = 600.0,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each request.")] = False,
 ) -> None:
     """Submit prompts over Kafka, wait with a progress bar, and save the pictures.
 
-    Signs with --key, else EASEL_KEY_FILE, else with the tenant's key that `easel up` made.
+    Signs with --key, else EASEL_KEY_FILE, else with the tenant's key that `easel up` made. Ctrl-C ends the waiting, not
+    the request.
     """
-    # A key of one's own needs no tenants.yaml: that is the service's.
-    found = settings() if key else settings_of_installation()
-    if not tenant:
-        raise CommandError("no tenant is named", "say --tenant, or set EASEL_TENANT", code=ExitCode.USAGE)
-    width, height = _sides(size)
-    given = {
-        "model": model or next(iter(load_catalog(found.models).models)),
+    if idempotency_key is not None and len(prompts) > 1:
+        raise CommandError("an idempotency key names one request", "give one prompt", code=ExitCode.USAGE)
+    who = asker(tenant, key=key, kid=kid)
+    given: dict[str, Any] = {
+        "model": model,
+        "size": size,
         "images": images,
         "negative_prompt": negative,
-        "width": width,
-        "height": height,
         "steps": steps,
         "guidance": guidance,
         "seed": seed,
         "format": image_format,
     }
-    requests = [_request(prompt, given) for prompt in prompts]
-    signer = signer_of(tenant, found, key_file=key, kid=kid)
-    client = Client(tenant=tenant, signer=signer, kafka=found.kafka, installation=found.installation)
-    finished = asyncio.run(
-        submit_all(client, requests, found.store, folder, timeout_s=timeout, console=None if as_json else err)
-    )
+    requests = [request_of(prompt, who.settings, **given) for prompt in prompts]
+    submission = Submission(who.client, who.settings.store, folder, idempotency_key=idempotency_key)
+    try:
+        finished = asyncio.run(submission.run(requests, timeout_s=timeout, console=None if as_json else err))
+    except KeyboardInterrupt:
+        _say_how_to_go_on([handle.request_id for handle in submission.open], tenant)
+        raise
     for one in finished:
         if as_json:
             print_json(_as_json(one))
@@ -80,20 +87,14 @@ def submit(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _sides(size: str | None) -> tuple[int | None, int | None]:
-    if size is None:
-        return None, None
-    match = _SIZE.fullmatch(size)
-    if match is None:
-        raise CommandError(f"--size {size!r} is not a size", "say width x height: 96x96", code=ExitCode.USAGE)
-    return int(match[1]), int(match[2])
-
-
-def _request(prompt: str, given: dict[str, Any]) -> GenerationRequest:
-    try:
-        return GenerationRequest(prompt=prompt, **given)
-    except ValidationError as error:
-        raise CommandError(invalid_request(error).message, code=ExitCode.USAGE) from None
+def _say_how_to_go_on(ids: list[str], tenant: str) -> None:
+    if not ids:
+        err.print("interrupted; no request of this command is known to be open", style="yellow")
+        return
+    what, it = ("the request goes", "it") if len(ids) == 1 else (f"{len(ids)} requests go", "them")
+    err.print(f"interrupted; {what} on. To follow or to stop {it}:", style="yellow")
+    err.print(f"  easel watch --tenant {tenant} --since 10m", markup=False)
+    err.print(f"  easel cancel --tenant {tenant} {' '.join(ids)}", markup=False)
 
 
 def _as_json(one: Finished) -> dict[str, Any]:

@@ -12,12 +12,27 @@ from rich.text import Text
 
 from ops.cli.dead_letters import letter_as_json, letter_as_line, read_letter
 from ops.cli.installation import settings
+from ops.cli.price import price_line
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from ops.cli.usage import units
-from producer_api.wire import RequestEvent, read_event
+from producer_api.wire import TenantEvent, read_event
 from schemas.connection import KafkaSettings
 from schemas.envelope import Envelope
-from schemas.events import Accepted, Canceled, Duplicate, Failed, GenerationStep, Rejected, Succeeded
+from schemas.events import (
+    Accepted,
+    CancelAccepted,
+    Canceled,
+    CancelRefused,
+    Deleted,
+    DeleteRefused,
+    Duplicate,
+    Failed,
+    GenerationStarted,
+    GenerationStep,
+    Priced,
+    Rejected,
+    Succeeded,
+)
 from schemas.topics import Topics
 from transport.records import Record
 from transport.tail import Start, Tail
@@ -26,7 +41,14 @@ __all__ = ["watch"]
 
 _DURATION = re.compile(r"(\d+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-_STYLES = {"accepted": "cyan", "succeeded": "green", "rejected": "yellow", "duplicate": "yellow", "failed": "red"}
+_STYLES = {
+    "accepted": "cyan",
+    "succeeded": "green",
+    "rejected": "yellow",
+    "duplicate": "yellow",
+    "canceled": "yellow",
+    "failed": "red",
+}
 
 
 def watch(
@@ -104,21 +126,21 @@ def _start(since: str | None) -> Start:
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
-def _as_json(record: Record, event: RequestEvent) -> dict[str, Any]:
+def _as_json(record: Record, event: TenantEvent) -> dict[str, Any]:
     id_ = Envelope.read(record.headers, record.value).id
     return {"time_ms": record.timestamp_ms, "id": id_, "type": event.TYPE, "data": event.model_dump(mode="json")}
 
 
-def _line(record: Record, event: RequestEvent) -> Text:
+def _line(record: Record, event: TenantEvent) -> Text:
     clock = datetime.fromtimestamp(record.timestamp_ms / 1000, tz=UTC).astimezone()
     name = event.TYPE.split(".")[-2]
     text = Text(f"{clock:%H:%M:%S}  ", style="dim")
-    text.append(f"{name:<10}", style=_STYLES.get(name, ""))
+    text.append(f"{name.replace('_', ' '):<16}", style=_STYLES.get(name, ""))
     text.append(f"{event.tenant:<12} {event.request_id}  ", style="dim")
     return text.append(_detail(event))
 
 
-def _detail(event: RequestEvent) -> str:
+def _detail(event: TenantEvent) -> str:
     match event:
         case Accepted():
             return f"{event.model}, holds {units(event.cost_milliunits)} units, {event.position} before it"
@@ -126,14 +148,25 @@ def _detail(event: RequestEvent) -> str:
             wait = f"; again in {event.retry_after_s:.1f} s" if event.retry_after_s is not None else ""
             return f"{event.error.code}: {event.error.message}{wait}"
         case Duplicate():
-            return f"{event.error.code}: {event.error.message}" if event.error else f"known, and {event.state}"
+            if event.error:
+                return f"{event.error.code}: {event.error.message}"
+            return f"the same as {event.of}, {event.state}" if event.of else f"known, and {event.state}"
+        case Priced():
+            return price_line(event)
+        case CancelAccepted():
+            return f"it was {event.state}"
+        case CancelRefused() | DeleteRefused():
+            return f"{event.error.code}: {event.error.message}"
+        case Deleted():
+            return f"{event.objects} object{'s' * (event.objects != 1)}"
         case Succeeded():
             pictures = f"{len(event.outputs)} picture{'s' * (len(event.outputs) != 1)}"
             return f"{pictures}, {units(event.cost_milliunits)} units, {event.engine_ms / 1000:.1f} s of the engine"
         case Failed():
             return f"{event.error.code}: {event.error.message}; {units(event.refunded_milliunits)} units refunded"
         case Canceled():
-            return f"{units(event.refunded_milliunits)} units refunded"
+            return f"{units(event.cost_milliunits)} units, {units(event.refunded_milliunits)} refunded"
         case GenerationStep():
             return f"step {event.step} of {event.steps}"
-    return f"{event.steps} steps"
+        case GenerationStarted():
+            return f"{event.steps} steps"

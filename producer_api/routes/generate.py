@@ -9,18 +9,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from producer_api.answers import Task, task_of_decision, task_of_row
+from producer_api.answers import Price, Task, price_of, task_of_decision, task_of_row
+from producer_api.asking import ask
 from producer_api.auth import TenantDep
 from producer_api.errors import ApiError, refusal, unavailable
 from producer_api.services import Services, ServicesDep
-from producer_api.signed import build_request
-from producer_api.wire import Decision
-from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.events import Accepted, Duplicate, Rejected
-from schemas.ids import new_id, require_request_id
-from schemas.requests import MAX_REQUEST_BYTES, read_request
-from transport.errors import Unavailable
-from transport.records import Outgoing
+from schemas.errors import Code, EaselError, ErrorBody, ErrorType
+from schemas.events import Accepted, Duplicate, Priced, Rejected
+from schemas.ids import new_id, require_idempotency_key, require_request_id
+from schemas.requests import MAX_REQUEST_BYTES, GenerationRequest, read_request
 
 __all__ = ["REQUEST_ID", "router"]
 
@@ -64,10 +61,15 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/v1/generate",
     status_code=202,
+    response_model=Task | Price,
     response_model_exclude_none=True,
     openapi_extra=_BODY,
     summary="Ask for pictures",
-    responses={status: {} for status in (400, 403, 404, 409, 413, 415, 429, 503)},
+    responses={
+        200: {"model": Price, "description": "The answer to a dry run: nothing was held."},
+        202: {"model": Task, "description": "The task, old or new."},
+        **{status: {} for status in (400, 403, 404, 409, 413, 415, 422, 429, 503)},
+    },
 )
 async def generate(
     request: Request,
@@ -80,73 +82,77 @@ async def generate(
             description="A UUIDv7 of your own. Sending it again with the same body is the same request, charged once."
         ),
     ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Any name of your own for this request, such as an order's number: 1 to 255 visible ASCII "
+            "characters. As long as the request is remembered (72 hours after its end, unless set otherwise), the same "
+            "key with the same body is answered with the same task."
+        ),
+    ] = None,
     traceparent: Annotated[str | None, Header(description="W3C trace context, carried through to the result.")] = None,
-) -> Task:
+) -> Task | Price:
     """Publish a request and answer with what admission decided.
 
     `202` with the state `accepted` means that the request is in the ledger and its cost is held. When the decision does
     not come in time, the state is `submitted`: ask for the task, or send the request again with the same
-    `Easel-Request-Id`. Any other status is a refusal, and nothing was charged.
+    `Easel-Request-Id` or `Idempotency-Key`. With `"dry_run": true` the answer is `200` with the price, and whether the
+    request would be accepted at this moment. Any other status is a refusal, and nothing was charged.
     """
     asked = read_request(await _body(request))
+    if asked.dry_run:
+        response.status_code = 200
+        return await _price(services, tenant, asked)
     id_ = easel_request_id or new_id()
     if easel_request_id is not None:
         require_request_id(easel_request_id, at_ms=int(time.time() * 1000))
-    record = build_request(
+    if idempotency_key is not None:
+        _require_key(idempotency_key)
+    named = {REQUEST_ID: id_}
+    decision = await ask(
+        services,
+        tenant,
         asked,
-        tenant=tenant,
-        signer=services.signer,
-        topics=services.topics,
-        request_id=id_,
+        event_id=id_,
+        idempotency_key=idempotency_key,
         # A header of the caller's becomes one of the event's: nothing else may come in with it.
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+        again=f"try again with the header {REQUEST_ID}: {id_}",
+        headers=named,
     )
-    named = {REQUEST_ID: id_}
-    decision = await _decided(services, tenant, id_, record, named)
-    if isinstance(decision, Rejected):
-        raise refusal(decision.error, decision.retry_after_s, named)
-    if isinstance(decision, Duplicate) and decision.error is not None:
-        raise refusal(decision.error, None, named)
-    task = task_of_decision(id_, decision)
-    if isinstance(decision, Duplicate):
-        row = await services.tracker.row(tenant, id_)
-        task = task if row is None else task_of_row(id_, row)
-    response.headers.update({**named, "Location": task.links.self_})
+    match decision:
+        case Rejected():
+            raise refusal(decision.error, decision.retry_after_s, named)
+        case Duplicate(error=ErrorBody() as conflict):
+            raise refusal(conflict, None, named)
+        case Duplicate():
+            id_ = decision.of or id_
+            row = await services.tracker.row(tenant, id_)
+            task = task_of_decision(id_, decision) if row is None else task_of_row(id_, row)
+        case Accepted():
+            task = task_of_decision(id_, decision)
+        case _:
+            services.tracker.submitted(tenant, id_)
+            task = task_of_decision(id_, None)
+    response.headers.update({REQUEST_ID: id_, "Location": task.links.self_})
     return task
 
 
-async def _decided(
-    services: Services, tenant: str, id_: str, record: Outgoing, named: dict[str, str]
-) -> Decision | None:
-    """Publish, and wait for the decision; None when it does not come in time."""
-    if services.keyring.problem is not None:
-        raise unavailable("requests can't be signed at the moment; the operator has been told", headers=named)
-    began = time.perf_counter()
-    with services.tracker.expect(tenant, id_) as expected:
-        try:
-            await services.outlet.publish(record)
-        except Unavailable:
-            # The record may still be written: the id in the answer makes trying again safe.
-            message = f"Kafka does not answer: try again with the header {REQUEST_ID}: {id_}"
-            raise unavailable(message, headers=named) from None
-        await asyncio.wait((expected,), timeout=services.settings.api.decision_wait_s)
-        decision = expected.result() if expected.done() else None
-        if decision is None:
-            services.tracker.submitted(tenant, id_)
-    _count(services, decision, time.perf_counter() - began)
-    return decision
+async def _price(services: Services, tenant: str, asked: GenerationRequest) -> Price:
+    match await ask(services, tenant, asked):
+        case Priced() as priced:
+            return price_of(priced)
+        case Rejected() as rejected:
+            raise refusal(rejected.error, rejected.retry_after_s, {})
+    raise unavailable("there was no answer in time: try again")
 
 
-def _count(services: Services, decision: Decision | None, seconds: float) -> None:
-    if decision is None:
-        outcome = "none in time"
-    elif isinstance(decision, Accepted):
-        outcome = "accepted"
-    else:
-        outcome = "duplicate" if decision.error is None else str(decision.error.code)
-    services.metrics.decisions.labels(outcome).inc()
-    if decision is not None:
-        services.metrics.decision_latency.observe(seconds)
+def _require_key(key: str) -> None:
+    try:
+        require_idempotency_key(key)
+    except EaselError as error:
+        body = error.body().model_copy(update={"param": "Idempotency-Key"})
+        raise ApiError(body) from None
 
 
 async def _body(request: Request) -> bytes:

@@ -17,10 +17,11 @@ from schemas.events import Succeeded
 from schemas.outputs import Output, tenant_prefix
 from transport.errors import NotFound
 
-__all__ = ["router"]
+__all__ = ["TaskId", "find_task", "router"]
 
 router = APIRouter(tags=["tasks"])
 
+TaskId = Annotated[str, Path(alias="id", max_length=64)]
 _ImageBytes = Annotated[int, Path(ge=0, description="The picture's index, from 0.")]
 
 _IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
@@ -33,6 +34,7 @@ _IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
     },
     304: {"description": "It is the picture that `If-None-Match` names."},
     404: {},
+    410: {},
     503: {},
 }
 
@@ -43,14 +45,20 @@ _IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
     summary="Where a request stands",
     responses={404: {}, 503: {}},
 )
-async def task(id_: Annotated[str, Path(alias="id", max_length=64)], tenant: TenantDep, services: ServicesDep) -> Task:
+async def task(id_: TaskId, tenant: TenantDep, services: ServicesDep) -> Task:
     """A request of the last 24 hours. Another tenant's ids are unknown here."""
+    found = await find_task(services, tenant, id_)
+    if found is None:
+        raise _unknown(services, f"there is no task {id_!r} of the last 24 hours")
+    return found
+
+
+async def find_task(services: Services, tenant: str, id_: str) -> Task | None:
+    """What is known here of a tenant's request."""
     row = await services.tracker.row(tenant, id_)
     if row is not None:
         return task_of_row(id_, row)
-    if services.tracker.is_undecided(tenant, id_):
-        return task_of_decision(id_, None)
-    raise _unknown(services, f"there is no task {id_!r} of the last 24 hours")
+    return task_of_decision(id_, None) if services.tracker.is_undecided(tenant, id_) else None
 
 
 @router.get(
@@ -60,7 +68,7 @@ async def task(id_: Annotated[str, Path(alias="id", max_length=64)], tenant: Ten
     responses=_IMAGE_ANSWER,
 )
 async def image(
-    id_: Annotated[str, Path(alias="id", max_length=64)],
+    id_: TaskId,
     index: _ImageBytes,
     tenant: TenantDep,
     services: ServicesDep,
@@ -89,6 +97,11 @@ async def image(
 async def _output(services: Services, tenant: str, id_: str, index: int) -> Output:
     row = await services.tracker.row(tenant, id_)
     ending = None if row is None else ending_of(row)
+    if row is not None and row.deleted_ms is not None:
+        gone = ErrorBody(
+            message="the pictures of this task were deleted", type=ErrorType.NOT_FOUND, param="id", code=Code.NOT_FOUND
+        )
+        raise ApiError(gone, status=410)
     if isinstance(ending, Succeeded):
         for output in ending.outputs:
             # The prefix is what keeps tenants apart in the store: a key outside it is nobody's picture.

@@ -10,7 +10,7 @@ import pytest
 from producer_api import GenerationCanceled, GenerationFailed, Handle, RequestRejected, TimedOut, Unreachable
 from producer_api.wire import RequestEvent
 from schemas.errors import Code
-from schemas.events import Accepted, Event, GenerationStep, Succeeded
+from schemas.events import Accepted, CancelAccepted, Event, GenerationStep, Succeeded
 from schemas.ids import new_id
 from tests.producer_api.support import (
     TENANT,
@@ -27,8 +27,12 @@ from tests.producer_api.support import (
 ID = new_id()
 
 
+async def nobody_cancels(request_id: str, *, timeout_s: float) -> CancelAccepted:
+    raise AssertionError("no test here cancels")
+
+
 def handle_with(*events: RequestEvent) -> Handle:
-    handle = Handle(TENANT, ID)
+    handle = Handle(TENANT, ID, nobody_cancels)
     for event in events:
         handle.receive(event)
     return handle
