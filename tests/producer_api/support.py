@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +22,17 @@ from schemas.envelope import Envelope
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import (
     Accepted,
+    CancelAccepted,
     Canceled,
+    CancelRefused,
+    Deleted,
+    DeleteRefused,
     Duplicate,
     Event,
     Failed,
     GenerationStarted,
     GenerationStep,
+    Priced,
     Rejected,
     Succeeded,
 )
@@ -66,9 +72,10 @@ def accepted(id_: str, tenant: str = TENANT) -> Accepted:
     return Accepted(tenant=tenant, request_id=id_, model="easel-tiny", cost_milliunits=211, position=3, seed=7)
 
 
-def duplicate(id_: str, state: str = "queued", *, conflict: bool = False) -> Duplicate:
-    body = error(Code.ID_CONFLICT, ErrorType.INVALID_REQUEST) if conflict else None
-    return Duplicate(tenant=TENANT, request_id=id_, state=state, error=body)
+def duplicate(id_: str, state: str = "queued", *, conflict: bool = False, of: str | None = None) -> Duplicate:
+    code = Code.IDEMPOTENCY_CONFLICT if of else Code.ID_CONFLICT
+    body = error(code, ErrorType.INVALID_REQUEST) if conflict else None
+    return Duplicate(tenant=TENANT, request_id=id_, state=state, of=of, error=body)
 
 
 def rejected(id_: str, body: ErrorBody | None = None, *, retry_after_s: float | None = None) -> Rejected:
@@ -120,6 +127,30 @@ def canceled(id_: str) -> Canceled:
     return Canceled(tenant=TENANT, request_id=id_, attempt=1, cost_milliunits=0, refunded_milliunits=211)
 
 
+def priced(id_: str, body: ErrorBody | None = None) -> Priced:
+    return Priced(
+        tenant=TENANT, request_id=id_, model="easel-tiny", cost_milliunits=211, acceptable=body is None, error=body
+    )
+
+
+def cancel_accepted(id_: str, cancel_id: str = "", state: str = "running", tenant: str = TENANT) -> CancelAccepted:
+    return CancelAccepted(tenant=tenant, request_id=id_, cancel_id=cancel_id, state=state)
+
+
+def cancel_refused(id_: str, cancel_id: str = "") -> CancelRefused:
+    body = error(Code.ALREADY_ENDED, ErrorType.INVALID_REQUEST)
+    return CancelRefused(tenant=TENANT, request_id=id_, cancel_id=cancel_id, state="succeeded", error=body)
+
+
+def deleted(id_: str, delete_id: str = "") -> Deleted:
+    return Deleted(tenant=TENANT, request_id=id_, delete_id=delete_id, objects=2)
+
+
+def delete_refused(id_: str, delete_id: str = "", code: Code = Code.NOT_ENDED) -> DeleteRefused:
+    kind = ErrorType.NOT_FOUND if code == Code.NOT_FOUND else ErrorType.INVALID_REQUEST
+    return DeleteRefused(tenant=TENANT, request_id=id_, delete_id=delete_id, state="x", error=error(code, kind))
+
+
 class Announcer:
     """Writes results in transactions, and progress beside them, as the two stages do."""
 
@@ -169,6 +200,21 @@ async def answer_requests(kafka: KafkaSettings, announcer: Announcer, *events: E
     record = await next_request(kafka)
     id_ = Envelope.read(record.headers, record.value).id
     await announcer.say(*(event.model_copy(update={"request_id": id_}) for event in events))
+
+
+async def answer_event(
+    kafka: KafkaSettings, announcer: Announcer, event_type: str, *makers: Callable[[str, str], Event]
+) -> Record:
+    """Waits for the next event of a type, and says about it what ``makers`` make of its target and its own id."""
+    async with asyncio.timeout(20), Tail(kafka, [Topics(kafka.prefix).requests]) as tail:
+        async for batch in tail:
+            for record in batch:
+                envelope = Envelope.read(record.headers, record.value)
+                if envelope.type == event_type:
+                    target = json.loads(envelope.data).get("request_id", envelope.id)
+                    await announcer.say(*(make(target, envelope.id) for make in makers))
+                    return record
+    raise AssertionError("the tail ended")
 
 
 async def next_request(kafka: KafkaSettings) -> Record:
