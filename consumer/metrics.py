@@ -54,9 +54,10 @@ class Metrics:
 
     def remove(self, name: str, /, **labels: object) -> None:
         """Forget one series, such as the gauge of a partition that another instance has now."""
-        self._series(name, labels)
-        definition = self._definitions[name]
+        definition = self._definition(name, labels)
         if definition.labels:
+            # A series that never began is created first: the client raises for what is not there.
+            self._series(name, labels)
             self._metrics[name].remove(*(str(labels[label]) for label in definition.labels))
 
     def value(self, name: str, /, **labels: object) -> float:

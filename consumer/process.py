@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
-from consumer import logs
+from consumer.logs import logger, show_prompts
 from schemas.settings import Settings
 from schemas.yaml_file import ConfigError
 from transport.errors import Misconfigured, Unavailable
+from transport.logs import configure
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_TRY_AGAIN", "run_process"]
 
@@ -28,10 +29,12 @@ EXIT_TRY_AGAIN = 75
 
 def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
     """Run a stage until SIGTERM or SIGINT, then end the process."""
-    logs.configure()
-    log = logs.logger(stage)
+    configure()
+    log = logger(stage)
     try:
-        asyncio.run(_until_signal(serve, Settings()))
+        settings = Settings()
+        show_prompts(settings.log_prompts)
+        asyncio.run(_until_signal(serve, settings))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(["EASEL", *(str(part) for part in first["loc"])]).upper()

@@ -8,11 +8,11 @@ import sys
 
 from pydantic import ValidationError
 
-from producer_api.logs import configure
 from producer_api.server import run_api
 from producer_api.services import StartupError
 from schemas.settings import Settings
 from schemas.yaml_file import ConfigError
+from transport.logs import configure
 
 __all__ = ["main"]
 

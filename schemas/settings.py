@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     """The name of this installation: the ``aud`` of every request and the ``ce_source`` of every event."""
     tenants: Path = Path("tenants.yaml")
     models: Path = Path("models.yaml")
+    log_prompts: bool = False
+    """Logs hold prompts as they are, not their hash and length."""
     kafka: KafkaSettings = KafkaSettings()
     store: StoreSettings = StoreSettings()
     admission: AdmissionSettings = AdmissionSettings()

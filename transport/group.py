@@ -219,6 +219,11 @@ class GroupConsumer:
         async with limited("reading where partitions end", self._where, timeout_s):
             return dict(await self._open.end_offsets(list(tps)))
 
+    async def position(self, tp: TopicPartition, *, timeout_s: float = _CALL_S) -> int:
+        """The offset after what was delivered, and after markers of transactions that follow it. Raises Unavailable."""
+        async with limited("reading a position", self._where, timeout_s):
+            return int(await self._open.position(tp))
+
     async def stop(self, *, leave: bool = True) -> None:
         """Closes within 5 s, with or without a broker; no callback is called. ``leave`` tells the group at once.
 

@@ -21,6 +21,7 @@ from consumer.admission.state import (
     PartitionState,
     RequestKey,
 )
+from consumer.admission.times import Span, spans
 from transport.records import Outgoing, Record, TopicPartition
 
 __all__ = ["Batch", "decide_batch", "group_offsets"]
@@ -37,6 +38,7 @@ class Batch:
     decisions: list[Decision] = field(default_factory=list)
     moved: list[Movement] = field(default_factory=list)
     blamed: list[Blamed] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
     _accounts: dict[str, Account] = field(default_factory=dict)
     _requests: dict[RequestKey, OpenRequest | EndedRequest | None] = field(default_factory=dict)
     _read: bool = False
@@ -45,7 +47,13 @@ class Batch:
     def empty(self) -> bool:
         return not (self._read or self.messages or self._accounts or self._requests)
 
+    @property
+    def tenants(self) -> set[str]:
+        """Those whose requests have changed."""
+        return {key.tenant for key in self._requests}
+
     def take(self, state: PartitionState, effects: Effects) -> None:
+        self.spans += spans(state, effects)
         state.apply(effects)
         self.messages += effects.messages
         self.decisions += effects.decisions

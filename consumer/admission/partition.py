@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from consumer.admission.batch import decide_batch, group_offsets
 from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet
+from consumer.admission.gauges import PartitionGauges
 from consumer.admission.inbox import Inbox
 from consumer.admission.restore import restore_partition
 from consumer.admission.rules import Rules
@@ -74,6 +75,8 @@ class PartitionRunner:
         self._stopping = False
         self._advanced = time.monotonic()
         self._blame = Blame()
+        self._gauges = PartitionGauges(metrics, partition)
+        self._decided_to: dict[str, int] = {}
 
     def offer(self, records: Iterable[Record]) -> None:
         """Records just fetched. Dropped unless accepting: they are fetched again from the ledger's offsets."""
@@ -99,10 +102,27 @@ class PartitionRunner:
         self._owned = True
         self._wake.set()
 
+    async def show_lag(self, ends: Mapping[TopicPartition, int]) -> None:
+        """How far the partition is behind the ``ends`` of its inputs; nothing before it was restored."""
+        lag: dict[str, int] = {}
+        for tp, name in self._inputs.items():
+            if name in self._decided_to:
+                lag[name] = max(0, ends[tp] - self._decided_to[name])
+            # Markers of transactions at the end are offsets too, and no records that wait.
+            if lag.get(name) and self._accepting and not self._inbox and await self._consumer.position(tp) >= ends[tp]:
+                lag[name] = 0
+        self._gauges.show_lag(lag)
+
     def stop(self) -> None:
         """End after the transaction that is under way."""
         self._stopping = True
+        self._gauges.clear()
         self._wake.set()
+
+    @property
+    def inputs(self) -> Iterable[TopicPartition]:
+        """What it reads."""
+        return self._inputs
 
     @property
     def stuck(self) -> bool:
@@ -129,12 +149,13 @@ class PartitionRunner:
     def _doubt(self, error: Exception, pause_s: float) -> float:
         kind = type(error).__name__
         self.problem = f"restoring after {kind}"
-        self._metrics.inc("easel_admission_doubts_total", kind=kind)
+        self._metrics.inc("easel_admission_doubts_total", partition=self.partition, kind=kind)
         if isinstance(error, TransportError):
             self._log.warning("doubt: begin again at the fence", kind=kind, reason=str(error))
         else:
             self._log.exception("doubt: begin again at the fence", kind=kind)
         if isinstance(error, Fenced):
+            self._metrics.inc("easel_admission_fences_total", partition=self.partition)
             # Two heartbeats: by then the group has told us whether we still own it. Stealing back at once would go on
             # for ever between two instances that both believe they do.
             return self._settings.admission.session_timeout_s / 2
@@ -166,8 +187,10 @@ class PartitionRunner:
         while state.tenants_version > self._rules(self.partition).directory.version and not self._stopping:
             self.problem = f"waits for version {state.tenants_version} of tenants.yaml, which the ledger has seen"
             await asyncio.sleep(_TICK_S)
-        self._metrics.inc("easel_admission_restores_total")
+        self._metrics.inc("easel_admission_restores_total", partition=self.partition)
         self._metrics.observe("easel_admission_restore_seconds", time.monotonic() - began)
+        self._decided_to = dict(state.next_offsets)
+        self._gauges.show(state, self._rules(self.partition), state.accounts)
         self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=state.in_flight)
         return state
 
@@ -213,4 +236,6 @@ class PartitionRunner:
             at=lambda point: fault(f"admission.{point}"),
         )
         self._advanced = time.monotonic()
-        count(self._metrics, rules, batch, state, self._advanced - began)
+        self._decided_to = dict(state.next_offsets)
+        count(self._metrics, rules, batch, self._advanced - began)
+        self._gauges.show(state, rules, batch.tenants)

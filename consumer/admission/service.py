@@ -17,7 +17,9 @@ from typing import Any
 
 from consumer.admission.files import RuleFiles
 from consumer.admission.fleet_tail import FleetTail
+from consumer.admission.gauges import show_fleet
 from consumer.admission.init import specs_of
+from consumer.admission.lag import watch_lag
 from consumer.admission.partition import PartitionRunner
 from consumer.fleet import BrokerClock, Heart
 from consumer.health import HealthServer, Readiness
@@ -77,7 +79,9 @@ class Admission:
             await self._reach_cluster(stop)
             async with Publisher(settings.kafka, client_id=f"{settings.kafka.prefix}-admission") as publisher:
                 heart = Heart(settings.kafka, publisher, self._clock, self.heartbeat)
-                async with _background(heart.run(), self._files.watch(), self._fleet.run()):
+                async with _background(
+                    heart.run(), self._files.watch(), self._fleet.run(), watch_lag(lambda: self._consumer, self._all)
+                ):
                     while not stop.is_set():
                         await self._serve(stop)
         _log.info("stopped")
@@ -97,6 +101,7 @@ class Admission:
         ready = sum(1 for runner in self._all() if runner.problem is None)
         self._metrics.set("easel_admission_partitions_owned", len(self._runners))
         self._metrics.set("easel_admission_partitions_ready", ready)
+        show_fleet(self._metrics, self._fleet.fleet, self._files.catalog.pools(), self._clock.now_ms())
         return Heartbeat(
             instance=self._name,
             stage="admission",

@@ -13,6 +13,7 @@ import pytest
 
 from consumer.faults import EXIT_CODE, POINTS
 from consumer.health import HealthServer, Readiness
+from consumer.logs import prompt_facts, show_prompts
 from consumer.metric_defs import DEFINITIONS
 from consumer.metrics import Metrics, UnknownMetricError, render_markdown
 
@@ -133,12 +134,22 @@ def test_every_fault_point_of_generation_is_in_its_code() -> None:
         assert point.startswith("admission.") or f'fault("{point}")' in code
 
 
+def test_a_prompt_is_logged_as_it_is_only_where_that_is_asked_for() -> None:
+    assert "a secret wish" not in str(prompt_facts("a secret wish"))
+    show_prompts(True)
+    try:
+        assert prompt_facts("a secret wish") == {"prompt": "a secret wish"}
+    finally:
+        show_prompts(False)
+
+
 def test_logs_are_json_from_the_first_logger_on() -> None:
     code = """
 import logging
 from consumer import logs
+from transport.logs import configure
 log = logs.logger("generation")
-logs.configure()
+configure()
 log.info("said", **logs.prompt_facts("a secret wish"))
 logging.getLogger("aiokafka").warning("heard %s", 1)
 try:

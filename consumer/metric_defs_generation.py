@@ -1,0 +1,63 @@
+"""The metrics of generation."""
+
+from __future__ import annotations
+
+from consumer.metric_kinds import FAST_S, IMAGES, SLOW_S, Definition, counter, gauge, histogram
+
+__all__ = ["GENERATION"]
+
+GENERATION: tuple[Definition, ...] = (
+    counter(
+        "easel_generation_jobs_total",
+        "jobs",
+        ("result",),
+        "Jobs ended here: succeeded, replayed (from a manifest), failed, released, dropped, malformed.",
+        "failed: the log and the outcome carry the code.",
+    ),
+    counter("easel_generation_batches_total", "batches", (), "Batches given to the engine.", "-"),
+    histogram(
+        "easel_generation_batch_images",
+        IMAGES,
+        "images",
+        "Pictures in a batch.",
+        "Always 1 under load: the jobs' shapes differ too much to run together.",
+    ),
+    histogram("easel_generation_engine_seconds", SLOW_S, "seconds", "Time of a batch in the engine.", "-"),
+    histogram(
+        "easel_generation_store_seconds",
+        FAST_S,
+        "seconds",
+        "Time to encode a picture and store it.",
+        "Above a second: the store is slow or far away.",
+    ),
+    counter(
+        "easel_engine_restarts_total",
+        "restarts",
+        ("cause",),
+        "Times the engine's process was started again (died, hang, load_failed, unresponsive).",
+        "hang: raise EASEL_GENERATION_HANG_S or look at the GPU; died: the log has the end of its stderr.",
+    ),
+    counter(
+        "easel_engine_idle_while_work_waits_seconds_total",
+        "seconds",
+        (),
+        "Time in which the engine did nothing although jobs were here to run.",
+        "Above 3 % of the time: the store or the broker holds the worker up.",
+    ),
+    gauge("easel_generation_jobs_buffered", "jobs", (), "Jobs fetched and not yet begun.", "-"),
+    gauge(
+        "easel_generation_partitions_owned",
+        "partitions",
+        (),
+        "Partitions of the jobs topic that this worker has.",
+        "0 for long: more workers than partitions.",
+    ),
+    counter("easel_images_total", "images", ("model",), "Pictures stored.", "-"),
+    counter(
+        "easel_progress_dropped_total",
+        "events",
+        (),
+        "Progress events that were not sent because the broker could not take them.",
+        "Best effort: none.",
+    ),
+)
