@@ -16,10 +16,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.errors import Code, EaselError, ErrorType
-from schemas.requests import GenerationRequest, Parameters
+from schemas.requests import GenerationRequest, Name, Parameters
 from schemas.yaml_file import MisplacedError, read_yaml
 
-__all__ = ["Catalog", "Defaults", "ModelCard", "ModelLimits", "Style", "load_catalog"]
+__all__ = ["AdapterFile", "Catalog", "Defaults", "ModelCard", "ModelLimits", "Overlay", "Style", "load_catalog"]
 
 UNIT_PIXELS = 2**20
 """One unit is one step of one picture of this many pixels."""
@@ -60,6 +60,25 @@ class Style(_Entry):
     negative_suffix: str = ""
 
 
+class Overlay(_Entry):
+    """A fine-tune's weights, to be laid over the pipeline's own when it is loaded."""
+
+    file: Path
+    """A .safetensors file; taken from the folder of the file that names it."""
+    component: str = "transformer"
+    """The part of the pipeline that it belongs to; ``unet`` for SD and SDXL."""
+    strict: bool = False
+    """Refuse the file unless its tensors are exactly those of the component."""
+
+
+class AdapterFile(_Entry):
+    """A LoRA that requests may name."""
+
+    file: Path
+    """A .safetensors file; taken from the folder of the file that names it. A change is taken up between batches."""
+    description: str = ""
+
+
 class ModelCard(_Entry):
     """One model of the catalogue."""
 
@@ -79,6 +98,9 @@ class ModelCard(_Entry):
     """Guidance above this runs each step twice; null for models whose guidance is distilled into them."""
     max_batch_images: Annotated[int, Field(ge=1, le=256)] = 8
     styles: dict[str, Style] = Field(default_factory=dict)
+    overlay: Overlay | None = None
+    adapters: dict[Name, AdapterFile] = Field(default_factory=dict)
+    """The adapters that requests may name."""
 
     @model_validator(mode="after")
     def _defaults_are_within_limits(self) -> ModelCard:
@@ -97,8 +119,12 @@ class ModelCard(_Entry):
         for name in ("source_image", "mask_image", "strength"):
             if getattr(request, name) is not None:
                 raise _refused(name, f"the model {request.model!r} makes pictures from text alone")
-        if request.adapters:
-            raise _refused("adapters", f"the model {request.model!r} has no adapters")
+        for adapter in request.adapters:
+            if adapter.name not in self.adapters:
+                known = ", ".join(sorted(self.adapters)) or "none"
+                raise _refused(
+                    "adapters", f"the model {request.model!r} has no adapter {adapter.name!r}; it has: {known}"
+                )
         width = request.width if request.width is not None else self.defaults.width
         height = request.height if request.height is not None else self.defaults.height
         steps = request.steps if request.steps is not None else self.defaults.steps
@@ -123,6 +149,7 @@ class ModelCard(_Entry):
             height=height,
             steps=steps,
             guidance=guidance,
+            adapters=request.adapters,
             seed=_drawn_seed(request_id) if request.seed is None else request.seed,
             format=request.format,
             quality=request.quality,
@@ -180,13 +207,17 @@ def load_catalog(path: Path) -> Catalog:
     catalog = read_yaml(path, Catalog)
     folder = path.resolve().parent
     return catalog.model_copy(
-        update={
-            "models": {
-                name: card.model_copy(update={"pipeline": folder / card.pipeline})
-                for name, card in catalog.models.items()
-            }
-        }
+        update={"models": {name: _in_folder(card, folder) for name, card in catalog.models.items()}}
     )
+
+
+def _in_folder(card: ModelCard, folder: Path) -> ModelCard:
+    """The card with its paths as seen from anywhere."""
+    overlay = card.overlay and card.overlay.model_copy(update={"file": folder / card.overlay.file})
+    adapters = {
+        name: adapter.model_copy(update={"file": folder / adapter.file}) for name, adapter in card.adapters.items()
+    }
+    return card.model_copy(update={"pipeline": folder / card.pipeline, "overlay": overlay, "adapters": adapters})
 
 
 def _size_problem(limits: ModelLimits, width: int, height: int) -> tuple[str, str] | None:

@@ -17,6 +17,7 @@ __all__ = [
     "CancelRequest",
     "DeleteRequest",
     "GenerationRequest",
+    "Name",
     "Parameters",
     "Priority",
     "invalid_request",

@@ -126,7 +126,7 @@ class _Worker:
             self._canceled.clear()
         by_id: dict[str, Made | Missed] = {result.id: result for result in made}
         results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
-        return Done(results, time.monotonic() - began)
+        return Done(results, time.monotonic() - began, self._engine.weights_revision)
 
     def _send(self, message: FromChild) -> None:
         try:

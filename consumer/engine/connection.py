@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -122,7 +123,7 @@ class ChildConnection:
         """End it at once: it may hang in a driver, and holds nothing worth saving. ``cause`` is what will be told."""
         if self._process.returncode is None:
             self._cause = cause
-            self._process.kill()
+            self._kill()
 
     async def ended(self) -> str:
         """Wait for the end of the process; the cause of it."""
@@ -139,9 +140,15 @@ class ChildConnection:
             pass
         finally:
             self._writer.close()
-            if self._process.returncode is None:
-                self._process.kill()
+            self._kill()
             self._answers.put_nowait(None)
+
+    def _kill(self) -> None:
+        # Not by the process object: it looks first whether the process has ended, and so takes its status from asyncio,
+        # which then knows of nothing but a 255.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
 
     async def _follow_stderr(self) -> None:
         stderr = self._process.stderr

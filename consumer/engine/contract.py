@@ -97,7 +97,10 @@ class Engine(Protocol):
 
     @property
     def weights_revision(self) -> str:
-        """Names the loaded weights: equal revisions make equal pictures. Valid after ``load``."""
+        """Names the weights, with the adapters of the last batch: equal revisions make equal pictures.
+
+        Valid after ``load``.
+        """
 
     def load(self, card: ModelCard) -> None:
         """Load a model, in place of the one that was loaded. May take minutes.

@@ -16,8 +16,10 @@ from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from consumer.engine.adapters import Adapters
 from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Made, Missed, Shape
 from consumer.engine.cores import available_cores
+from consumer.engine.overlay import lay_over
 from consumer.engine.weights import weights_revision
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -39,23 +41,31 @@ class DiffusersEngine:
         self._pipeline: Any = None
         self._card: ModelCard | None = None
         self._arguments: frozenset[str] = frozenset()
-        self._revision = ""
+        self._adapters: Adapters | None = None
+        self._revision = self._adapters_revision = ""
 
     @property
     def weights_revision(self) -> str:
-        return self._revision
+        return f"{self._revision}+{self._adapters_revision}" if self._adapters_revision else self._revision
 
     def load(self, card: ModelCard) -> None:
         """Load the folder: safetensors only, nothing from the network, no code from the folder."""
         self.unload()
-        revision = weights_revision(card.pipeline)
+        overlay = card.overlay
+        revision = weights_revision(card.pipeline, overlay.file if overlay else None)
         torch.set_num_threads(available_cores())
         _quiet_libraries()
         try:
             pipeline = DiffusionPipeline.from_pretrained(
                 card.pipeline, dtype=getattr(torch, card.dtype), use_safetensors=True, local_files_only=True
             )
+            if overlay is not None:
+                report = lay_over(_component(pipeline, overlay.component), overlay.file, strict=overlay.strict)
+                print(f"overlay {overlay.file.name}: {report}", file=sys.stderr, flush=True)
             pipeline = pipeline.to(_device(card.device))
+        except EngineError:
+            self.unload()
+            raise
         except Exception as error:
             self.unload()
             if _is_out_of_memory(error):
@@ -71,6 +81,8 @@ class DiffusersEngine:
             ) from error
         pipeline.set_progress_bar_config(disable=True)
         self._pipeline, self._card, self._revision = pipeline, card, revision
+        self._adapters = Adapters(pipeline, {name: adapter.file for name, adapter in card.adapters.items()})
+        self._adapters_revision = ""
         self._arguments = frozenset(inspect.signature(pipeline.__call__).parameters)
 
     def warm(self) -> None:
@@ -89,6 +101,8 @@ class DiffusersEngine:
             images = self.render(batch, on_step, is_canceled)
         except _AllCanceledError:
             return []
+        except EngineError:
+            raise
         except Exception as error:
             raise self._named(error) from error
         return [
@@ -108,6 +122,8 @@ class DiffusersEngine:
             return tensors
 
         shape, pipeline = batch.shape, self._pipeline
+        if self._adapters is not None:
+            self._adapters_revision = self._adapters.use(shape.adapters)
         # Schedulers count steps and keep past outputs: one that is used twice makes another picture.
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
         wanted: dict[str, Any] = {
@@ -124,12 +140,17 @@ class DiffusersEngine:
         }
         if shape.negative:
             wanted["negative_prompt"] = [item.negative_prompt or "" for item in batch.items]
+        if "true_cfg_scale" in self._arguments and not _guidance_is_distilled(pipeline):
+            # Theirs is the guidance of a second forward, which needs something to lead away from.
+            wanted["true_cfg_scale"] = shape.guidance
+            if shape.guidance > 1 and not shape.negative:
+                wanted["negative_prompt"] = [" "] * len(batch.items)
         known = {name: value for name, value in wanted.items() if name in self._arguments}
         return np.asarray(pipeline(**known).images, dtype=np.float32)
 
     def unload(self) -> None:
         """See the contract."""
-        self._pipeline, self._card, self._arguments = None, None, frozenset()
+        self._pipeline, self._card, self._adapters, self._arguments = None, None, None, frozenset()
         gc.collect()
         _free_cache()
 
@@ -150,6 +171,22 @@ def _result(item: Item, image: npt.NDArray[np.float32]) -> Made | Missed:
             item.id, Code.GENERATION_FAILED, "the model's numbers overflowed: try another seed or lower guidance"
         )
     return Made(item.id, np.ascontiguousarray((image * 255).round().clip(0, 255).astype(np.uint8)))
+
+
+def _component(pipeline: Any, name: str) -> torch.nn.Module:
+    found = pipeline.components.get(name)
+    if not isinstance(found, torch.nn.Module):
+        parts = ", ".join(sorted(n for n, part in pipeline.components.items() if isinstance(part, torch.nn.Module)))
+        raise EngineError(
+            Code.MODEL_UNAVAILABLE, f"the pipeline has no part {name!r} to lay weights over; it has: {parts}"
+        )
+    return found
+
+
+def _guidance_is_distilled(pipeline: Any) -> bool:
+    """Whether the transformer takes the guidance as a number, in one forward."""
+    config = getattr(getattr(pipeline, "transformer", None), "config", None)
+    return bool(getattr(config, "guidance_embeds", False))
 
 
 def _quiet_libraries() -> None:

@@ -118,7 +118,7 @@ class EngineProcess:
                         begun = True
                         if isinstance(answer, Done):
                             self._failures = 0
-                            return BatchDone(answer, self._revision)
+                            return BatchDone(answer, answer.weights_revision)
                         if isinstance(answer, Step) and answer.step > 0:
                             on_step(answer.step)
                 except EngineLostError as error:

@@ -37,17 +37,22 @@ def check_pipeline(folder: Path) -> list[Path]:
     return weights
 
 
-def weights_revision(folder: Path) -> str:
-    """16 hex digits of a SHA-256 over the names and contents of the safetensors files.
+def weights_revision(folder: Path, overlay: Path | None = None) -> str:
+    """16 hex digits of a SHA-256 over the names and contents of the safetensors files, and of what is laid over them.
 
     Raises ``EngineError(model_unavailable)``.
     """
     files = check_pipeline(folder)
+    if overlay is not None and not overlay.is_file():
+        raise EngineError(Code.MODEL_UNAVAILABLE, f"the overlay {overlay.name!r} can't be used: there is no such file")
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         digests = list(threads.map(_digest, files))
     whole = hashlib.sha256()
     for path, digest in zip(files, digests, strict=True):
         whole.update(path.relative_to(folder).as_posix().encode() + b"\0" + digest)
+    if overlay is not None:
+        # Its content, not its name: the same weights under another name make the same pictures.
+        whole.update(b"overlay\0" + _digest(overlay))
     return whole.hexdigest()[:16]
 
 

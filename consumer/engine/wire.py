@@ -88,10 +88,11 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One result an item, in the order of the items; ``seconds`` in the engine."""
+    """One result an item, in the order of the items; ``seconds`` in the engine; the weights that made them."""
 
     results: tuple[Made | Missed | Canceled, ...]
     seconds: float
+    weights_revision: str
 
 
 @dataclass(frozen=True, slots=True)

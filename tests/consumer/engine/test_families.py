@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,14 @@ def test_one_seed_is_one_picture_in_any_company(engine: DiffusersEngine) -> None
 def test_another_seed_is_another_picture(engine: DiffusersEngine) -> None:
     first, second = render(engine, ITEMS[0], Item("1", ITEMS[0].prompt, seed=77))
     assert np.abs(first - second).max() > 0.01
+
+
+@pytest.mark.filterwarnings("ignore:true_cfg_scale is passed")
+def test_guidance_counts(engine: DiffusersEngine) -> None:
+    """Families call it by different names; Z-Image's Turbo and the others without any run at 0."""
+    without = render(engine, ITEMS[0])
+    guided = engine.render(Batch("", replace(SHAPE, guidance=4.0), ITEMS[:1]), lambda _: None, lambda _: False)
+    assert np.abs(without - guided).max() > 1e-3
 
 
 def test_weights_are_drawn_alike_each_time() -> None:
