@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
@@ -22,6 +22,7 @@ __all__ = [
     "Priority",
     "invalid_request",
     "read_request",
+    "read_wish",
 ]
 
 MAX_REQUEST_BYTES = 256 * 1024
@@ -132,11 +133,19 @@ class Parameters(BaseModel):
 
 
 def read_request(body: bytes) -> GenerationRequest:
-    """The request in an event's data. Raises ``EaselError(invalid_request)``, whose ``param`` is the field at fault."""
+    """The request in an event's data. Raises as ``read_wish`` does."""
+    return read_wish(body, GenerationRequest)
+
+
+_Wish = TypeVar("_Wish", bound=BaseModel)
+
+
+def read_wish(body: bytes, kind: type[_Wish]) -> _Wish:
+    """What an event's data asks for. Raises ``EaselError(invalid_request)``, whose ``param`` is the field at fault."""
     if len(body) > MAX_REQUEST_BYTES:
         raise EaselError(Code.INVALID_REQUEST, f"the request is larger than {MAX_REQUEST_BYTES} bytes")
     try:
-        return GenerationRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         raise invalid_request(error) from None
 

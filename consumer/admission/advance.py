@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from consumer.admission import messages
+from consumer.admission.endings import end_failed
 from consumer.admission.fairness import advanced
-from consumer.admission.outcomes import end_failed
 from consumer.admission.quota import Account
 from consumer.admission.rules import Rules
 from consumer.admission.state import Decision, Effects, PartitionState
@@ -59,9 +59,12 @@ def wake(state: PartitionState, rules: Rules, at_ms: int) -> Effects | None:
 
 
 def forget(state: PartitionState, at_ms: int) -> Effects:
-    """Let go of ended requests that no token can bring again, a few at a time."""
-    due = state.due_to_forget(at_ms, _FORGOTTEN_AT_ONCE)
-    return Effects(requests=dict.fromkeys(due))
+    """Let go of what is remembered no longer, a few at a time: ended requests that no token can bring again, and
+    cancels whose request never came."""
+    return Effects(
+        requests=dict.fromkeys(state.due_to_forget(at_ms, _FORGOTTEN_AT_ONCE)),
+        early_cancels=dict.fromkeys(state.early_cancels.due(at_ms, _FORGOTTEN_AT_ONCE)),
+    )
 
 
 def back_in_turn(state: PartitionState, account: Account) -> Account:

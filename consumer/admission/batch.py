@@ -41,11 +41,12 @@ class Batch:
     spans: list[Span] = field(default_factory=list)
     _accounts: dict[str, Account] = field(default_factory=dict)
     _requests: dict[RequestKey, OpenRequest | EndedRequest | None] = field(default_factory=dict)
+    _early_cancels: dict[RequestKey, int | None] = field(default_factory=dict)
     _read: bool = False
 
     @property
     def empty(self) -> bool:
-        return not (self._read or self.messages or self._accounts or self._requests)
+        return not (self._read or self.messages or self._accounts or self._requests or self._early_cancels)
 
     @property
     def tenants(self) -> set[str]:
@@ -61,6 +62,7 @@ class Batch:
         # The last word on each key is enough: what it was in between is of no use to whoever restores.
         self._accounts.update(effects.accounts)
         self._requests.update(effects.requests)
+        self._early_cancels.update(effects.early_cancels)
         if effects.blamed is not None:
             self.blamed.append(effects.blamed)
 
@@ -75,6 +77,10 @@ class Batch:
             *self.messages,
             *(ledger.account_record(topic, partition, account) for account in self._accounts.values()),
             *(ledger.request_record(topic, partition, key, request) for key, request in self._requests.items()),
+            *(
+                ledger.early_cancel_record(topic, partition, key, until_ms)
+                for key, until_ms in self._early_cancels.items()
+            ),
             ledger.offsets_record(topic, partition, state),
         ]
 

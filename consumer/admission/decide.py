@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import traceback
 
-from consumer.admission import cache, intake, messages, quota
+from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn
+from consumer.admission.cancel import cancel
 from consumer.admission.checks import Examined, examine
+from consumer.admission.endings import end_cached, end_canceled, end_without_pictures
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.intake import Submission
-from consumer.admission.outcomes import end_failed, ended, outcome
+from consumer.admission.outcomes import outcome
 from consumer.admission.pricing import priced
 from consumer.admission.rules import Rules
 from consumer.admission.state import (
@@ -28,7 +30,7 @@ from consumer.admission.state import (
 )
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.events import Accepted, Duplicate, Rejected, UsageHeld
-from schemas.requests import GenerationRequest
+from schemas.requests import CancelRequest, GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY
 from transport.records import Record
 
@@ -52,42 +54,52 @@ def decide(state: PartitionState, record: Record, rules: Rules, fleet: Fleet) ->
     except Exception as error:
         effects = _dead_letter(rules, record, _internal_error(), blamed=_blamed(submission.key.tenant, error))
         told = _rejected(rules, submission, EaselError(Code.INTERNAL_ERROR, _INTERNAL, type=ErrorType.SERVER))
-        effects.messages += told.messages
-        effects.decisions += told.decisions
+        effects.add(told)
         return effects
 
 
 def _decide_submission(
     state: PartitionState, record: Record, submission: Submission, rules: Rules, fleet: Fleet
 ) -> Effects:
-    request = intake.understand(submission)
+    wish = intake.understand(submission)
     tenant, key = submission.tenant, submission.key
     if intake.home_of(tenant.id, rules) != rules.partition:
         moved = messages.rerouted(rules, record, tenant=tenant.id, appended_ms=submission.appended_ms)
         return Effects(messages=[moved], decisions=[Decision("rerouted", "", key)])
 
-    known = state.requests.get(key)
+    if isinstance(wish, CancelRequest):
+        return cancel(state, submission, wish, rules)
+    return _decide_request(state, submission, wish, rules, fleet)
+
+
+def _decide_request(
+    state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules, fleet: Fleet
+) -> Effects:
+    known = state.requests.get(submission.key)
     if known is not None:
         return _duplicate(rules, submission, known)
     if request.dry_run:
         return priced(state, submission, request, rules, fleet)
     if submission.idempotency_key is not None:
-        first = state.under_idempotency_key(tenant.id, submission.idempotency_key)
+        first = state.under_idempotency_key(submission.key.tenant, submission.idempotency_key)
         if first is not None:
             return _duplicate(rules, submission, first)
 
     examined = examine(state, submission, request, rules, fleet)
     if examined.refusal is not None:
         effects = _rejected(rules, submission, examined.refusal)
-        effects.accounts[tenant.id] = examined.account
+        effects.accounts[submission.key.tenant] = examined.account
         return effects
     opened = _open_request(state, submission, request, examined)
     effects = _accepted(opened, examined, rules)
-    if examined.hit is None:
-        effects.accounts[tenant.id] = back_in_turn(state, examined.account)
-        return effects
-    answer, at_ms = cache.answer(opened, examined.hit), opened.accepted_ms
-    effects.add(ended(examined.account, opened, "succeeded", answer, opened.cost, rules, at_ms, newest_is_out=False))
+    if state.early_cancels.holds(submission.key, state.clock_ms):
+        # Its cancel came first. Accepted and ended at once, its id is bound: no copy of it can run later.
+        effects.add(end_canceled(examined.account, opened, rules, opened.accepted_ms))
+        effects.early_cancels[submission.key] = None
+    elif examined.hit is not None:
+        effects.add(end_cached(examined.account, opened, examined.hit, rules))
+    else:
+        effects.accounts[submission.key.tenant] = back_in_turn(state, examined.account)
     return effects
 
 
@@ -160,13 +172,7 @@ def _duplicate(rules: Rules, submission: Submission, known: OpenRequest | EndedR
         error=conflict,
     )
     return Effects(
-        messages=messages.result(
-            rules,
-            event,
-            number=submission.number,
-            at_ms=submission.at_ms,
-            traceparent=submission.envelope.traceparent,
-        ),
+        messages=messages.answer(rules, event, submission),
         decisions=[Decision("duplicate", conflict.code if conflict else "", submission.key)],
     )
 
@@ -180,13 +186,7 @@ def _rejected(rules: Rules, submission: Submission, refusal: EaselError) -> Effe
         retry_after_s=refusal.retry_after_s if isinstance(refusal, quota.QuotaExceeded) else None,
     )
     return Effects(
-        messages=messages.result(
-            rules,
-            event,
-            number=submission.number,
-            at_ms=submission.at_ms,
-            traceparent=submission.envelope.traceparent,
-        ),
+        messages=messages.answer(rules, event, submission),
         decisions=[Decision("rejected", refusal.code, submission.key)],
     )
 
@@ -202,12 +202,8 @@ def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effe
         effects = _dead_letter(rules, record, _internal_error(), blamed=_blamed(key.tenant if key else "", error))
         known = state.requests.get(key) if key else None
         if isinstance(known, OpenRequest):
-            ended = end_failed(state, known, _internal_error(), rules, record.timestamp_ms)
-            effects.messages += ended.messages
-            effects.accounts = ended.accounts
-            effects.requests = ended.requests
-            effects.decisions += ended.decisions
-            effects.moved += ended.moved
+            ended = end_without_pictures(state, known, _internal_error(), rules, record.timestamp_ms)
+            effects.add(ended)
         return effects
 
 

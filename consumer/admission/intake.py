@@ -13,8 +13,8 @@ from consumer.admission.state import RequestKey
 from schemas.envelope import Envelope
 from schemas.errors import Code, EaselError, ErrorType
 from schemas.ids import require_request_id, require_uuid7
-from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
-from schemas.requests import GenerationRequest, invalid_request, read_request
+from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from schemas.requests import CancelRequest, GenerationRequest, invalid_request, read_wish
 from schemas.signing import IDEMPOTENCY_KEY, verify
 from schemas.tenants import Tenant
 from transport.partitioning import partition_of
@@ -24,6 +24,7 @@ __all__ = [
     "APPENDED_HEADER",
     "REPLAY_HEADER",
     "Submission",
+    "Wish",
     "appended_ms",
     "home_of",
     "identify",
@@ -99,13 +100,18 @@ def identify(record: Record, rules: Rules) -> Submission:
     )
 
 
-def understand(submission: Submission) -> GenerationRequest:
+Wish = GenerationRequest | CancelRequest
+_WISHES: dict[str, type[Wish]] = {kind.TYPE: kind for kind in (GenerationRequest, CancelRequest)}
+
+
+def understand(submission: Submission) -> Wish:
     """What is asked. Raises ``EaselError`` that its tenant can be told."""
-    kind = submission.envelope.type
-    if kind != GenerationRequest.TYPE:
+    kind = _WISHES.get(submission.envelope.type)
+    if kind is None:
         raise EaselError(
             Code.UNSUPPORTED_TYPE,
-            f"the type {kind[:100]!r} is not one that requests may have: {GenerationRequest.TYPE!r} is",
+            f"the type {submission.envelope.type[:100]!r} is not one that requests may have; these are:"
+            f" {', '.join(_WISHES)}",
             param="ce_type",
         )
     require_request_id(submission.key.request_id, at_ms=submission.appended_ms)
@@ -115,7 +121,7 @@ def understand(submission: Submission) -> GenerationRequest:
             "an idempotency key has 1 to 255 visible ASCII characters",
             param=f"ce_{IDEMPOTENCY_KEY}",
         )
-    return read_request(submission.envelope.data)
+    return read_wish(submission.envelope.data, kind)
 
 
 def home_of(tenant: str, rules: Rules) -> int:
@@ -137,7 +143,9 @@ def is_replay(record: Record, rules: Rules) -> bool:
     return record.topic == rules.topics.rerouted and any(name == REPLAY_HEADER for name, _ in record.headers)
 
 
-_OUTCOMES: dict[str, type[Outcome]] = {kind.TYPE: kind for kind in (JobStarted, JobReleased, JobSucceeded, JobFailed)}
+_OUTCOMES: dict[str, type[Outcome]] = {
+    kind.TYPE: kind for kind in (JobStarted, JobReleased, JobSucceeded, JobFailed, JobCanceled)
+}
 
 
 def read_outcome(record: Record, rules: Rules) -> tuple[Outcome, RequestKey]:

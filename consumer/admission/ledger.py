@@ -1,6 +1,7 @@
 """The ledger on disk: what each record of ``<prefix>.ledger`` holds, and a partition's memory read back from it.
 
-Keys are ``__init``, ``__offsets``, ``account/<tenant>`` and ``request/<tenant>/<id>``; values are JSON; null forgets.
+Keys are ``__init``, ``__offsets``, ``account/<tenant>``, ``request/<tenant>/<id>`` and ``early_cancel/<tenant>/<id>``;
+values are JSON; null forgets.
 Fields are only added within a format. ``__offsets`` is written in the same transaction as what was decided from those
 records: it, not the group's committed offsets, says where to go on.
 """
@@ -14,11 +15,21 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from consumer.admission.quota import Account, Bucket, Period
-from consumer.admission.state import EndedRequest, KeptResult, OpenRequest, PartitionState, RequestKey
+from consumer.admission.state import EndedRequest, KeptResult, OpenRequest, PartitionState, RequestKey, Start
 from schemas.requests import Parameters
 from transport.records import Outgoing, Record
 
-__all__ = ["FORMAT", "INIT_KEY", "Init", "Restored", "account_record", "offsets_record", "request_record", "restore"]
+__all__ = [
+    "FORMAT",
+    "INIT_KEY",
+    "Init",
+    "Restored",
+    "account_record",
+    "early_cancel_record",
+    "offsets_record",
+    "request_record",
+    "restore",
+]
 
 FORMAT = 1
 """Grows when an older easel could not read what a newer one writes."""
@@ -27,6 +38,7 @@ INIT_KEY = b"__init"
 _OFFSETS_KEY = b"__offsets"
 _ACCOUNT = "account/"
 _REQUEST = "request/"
+_EARLY_CANCEL = "early_cancel/"
 
 
 class Init(BaseModel):
@@ -70,6 +82,9 @@ class Restored:
         if key.startswith(_REQUEST):
             tenant, _, request_id = key.removeprefix(_REQUEST).partition("/")
             self.state.put(name := RequestKey(tenant, request_id), _read_request(name, content))
+        elif key.startswith(_EARLY_CANCEL):
+            tenant, _, request_id = key.removeprefix(_EARLY_CANCEL).partition("/")
+            self.state.early_cancels.put(RequestKey(tenant, request_id), content["until_ms"])
         elif key.startswith(_ACCOUNT):
             tenant = key.removeprefix(_ACCOUNT)
             self.state.accounts[tenant] = _read_account(tenant, content)
@@ -126,6 +141,14 @@ def request_record(topic: str, partition: int, key: RequestKey, request: OpenReq
     )
 
 
+def early_cancel_record(topic: str, partition: int, key: RequestKey, until_ms: int | None) -> Outgoing:
+    """Until when a cancel of a request that has not arrived is remembered; None forgets it."""
+    value = None if until_ms is None else to_json({"until_ms": until_ms})
+    return Outgoing(
+        topic=topic, key=f"{_EARLY_CANCEL}{key.tenant}/{key.request_id}".encode(), value=value, partition=partition
+    )
+
+
 def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
     content = _ended(request) if isinstance(request, EndedRequest) else _open(request)
     if request.idempotency_key is not None:
@@ -160,7 +183,12 @@ def _open(request: OpenRequest) -> dict[str, Any]:
         "metadata": request.metadata,
         "traceparent": request.traceparent,
         "attempt": request.attempt,
-        "starts": request.starts,
+        "failures": request.failures,
+        # A number for easel 0.1, which knows no more of them.
+        "starts": len(request.starts),
+        "started": request.starts,
+        "alone": request.alone,
+        "cancel_requested": request.cancel_requested,
         "dispatched_ms": request.dispatched_ms,
         "retry_at_ms": request.retry_at_ms,
         **marks,
@@ -193,13 +221,27 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
         metadata=content["metadata"],
         traceparent=content["traceparent"],
         attempt=content["attempt"],
-        starts=content["starts"],
+        failures=content.get("failures", _failures_before(content)),
+        starts=tuple(Start(*start) for start in content.get("started", _starts_before(content))),
+        alone=content.get("alone", False),
+        cancel_requested=content.get("cancel_requested", False),
         dispatched_ms=content["dispatched_ms"],
         retry_at_ms=content["retry_at_ms"],
         idempotency_key=content.get("idempotency_key"),
         seeded=content.get("seeded", False),
         replayed=content.get("replayed", False),
     )
+
+
+def _failures_before(content: dict[str, Any]) -> int:
+    """For a record of easel 0.1: each attempt but the one that is out had failed."""
+    attempt: int = content["attempt"]
+    return attempt if content["state"] == "queued" else attempt - 1
+
+
+def _starts_before(content: dict[str, Any]) -> list[tuple[str, int, bool]]:
+    """For a record of easel 0.1, which only counted them."""
+    return [("", content["attempt"], False)] * content["starts"]
 
 
 def _period(period: Period) -> dict[str, int]:

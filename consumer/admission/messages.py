@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, home_of, is_replay
+from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, Submission, home_of, is_replay
 from consumer.admission.placement import jobs_partition
 from consumer.admission.quota import Account, balance
 from consumer.admission.rules import Rules
@@ -17,7 +17,7 @@ from schemas.ids import event_id
 from schemas.jobs import Control, JobAssigned
 from transport.records import Outgoing, Record
 
-__all__ = ["control", "dead_lettered", "job", "moved", "rerouted", "result", "usage"]
+__all__ = ["answer", "control", "dead_lettered", "job", "moved", "rerouted", "result", "usage"]
 
 
 def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None) -> list[Outgoing]:
@@ -33,6 +33,17 @@ def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, tracepa
         return [shared]
     own = Outgoing(rules.topics.results_of(event.tenant), shared.value, shared.key, shared.headers, partition=0)
     return [shared, own]
+
+
+def answer(rules: Rules, event: Event, submission: Submission) -> list[Outgoing]:
+    """What is said to a submission: told apart from what is said when the same is read at another place."""
+    return result(
+        rules,
+        event,
+        number=submission.number,
+        at_ms=submission.at_ms,
+        traceparent=submission.envelope.traceparent,
+    )
 
 
 def usage(rules: Rules, event: Usage, *, at_ms: int, traceparent: str | None) -> Outgoing:
@@ -66,6 +77,7 @@ def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
         tenant=request.key.tenant,
         request_id=request.key.request_id,
         attempt=request.attempt,
+        alone=request.alone,
         cost_milliunits=request.cost,
         parameters=request.parameters,
     )
@@ -78,10 +90,15 @@ def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
     )
 
 
-def control(rules: Rules, key: RequestKey, *, min_attempt: int, at_ms: int) -> Outgoing:
+def control(
+    rules: Rules, key: RequestKey, *, min_attempt: int, at_ms: int, canceled: bool = False, alone: bool = False
+) -> Outgoing:
     """A note to all workers: attempts of this request below ``min_attempt`` are not wanted any more."""
-    event = Control(tenant=key.tenant, request_id=key.request_id, min_attempt=min_attempt)
-    envelope = _envelope(rules, event, min_attempt, at_ms, None)
+    event = Control(
+        tenant=key.tenant, request_id=key.request_id, min_attempt=min_attempt, canceled=canceled, alone=alone
+    )
+    kind = "canceled" if canceled else "alone" if alone else ""
+    envelope = _envelope(rules, event, f"{min_attempt}{kind}", at_ms, None)
     return Outgoing(
         topic=rules.topics.control,
         value=envelope.data,

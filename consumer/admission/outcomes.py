@@ -1,7 +1,8 @@
-"""What the fleet reports → how a request goes on or ends: settled for what was delivered, the rest refunded.
+"""What the fleet reports → how a request goes on or ends.
 
 The first success ends a request, whatever its attempt; a failure counts only for the newest attempt; what comes after
-the end is dropped. The terminal event and its usage entries share a transaction: no one sees one without the others.
+the end is dropped. A start that never ends is what a killer leaves behind: from the second on the job runs alone, and
+only starts alone count against it, so that neither its batch mates nor a worker that was taken away are blamed.
 """
 
 from __future__ import annotations
@@ -9,26 +10,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from consumer.admission import messages, quota
-from consumer.admission.cache import keep
-from consumer.admission.quota import Account
-from consumer.admission.rules import REPLAYED_REMEMBERED_MS, Rules
-from consumer.admission.state import (
-    Decision,
-    Effects,
-    EndedRequest,
-    EndState,
-    KeptResult,
-    Movement,
-    OpenRequest,
-    PartitionState,
-    RequestKey,
-)
-from schemas.errors import ErrorBody
-from schemas.events import Event, Failed, Succeeded, UsageRefunded, UsageSettled
-from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from consumer.admission import messages
+from consumer.admission.endings import end_canceled, end_failed, end_succeeded, end_without_pictures
+from consumer.admission.rules import Rules
+from consumer.admission.state import Decision, Effects, EndedRequest, OpenRequest, PartitionState, RequestKey, Start
+from schemas.errors import Code, ErrorBody, ErrorType
+from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 
-__all__ = ["backoff_ms", "end_failed", "ended", "outcome"]
+__all__ = ["POISON", "attempts_of", "backoff_ms", "outcome"]
+
+POISON = ErrorBody(
+    message="each time that it ran alone its worker was lost: it is not tried again",
+    type=ErrorType.SERVER,
+    code=Code.POISON,
+)
 
 _BACKOFF_MOST_S = 300
 
@@ -41,123 +36,79 @@ def outcome(state: PartitionState, event: Outcome, key: RequestKey, rules: Rules
     if isinstance(request, EndedRequest):
         return _dropped("ended", key)
     if isinstance(event, JobSucceeded):
-        return _succeeded(state, request, event, rules, at_ms)
+        return end_succeeded(state, request, event, rules, at_ms)
     if event.attempt != request.attempt or request.state == "queued":
         # Queued: this attempt has failed already, on another worker that had it too.
-        return _dropped("stale", key)
+        return _stale(request, event)
     if isinstance(event, JobStarted):
-        return _changed(replace(request, state="running", starts=request.starts + 1), "started")
+        return _started(state, request, event, rules, at_ms)
+    if request.cancel_requested:
+        # It stopped, in whatever way: it is not tried again.
+        return end_canceled(state.account(key.tenant), request, rules, at_ms, reported=event)
+    if isinstance(event, JobCanceled):
+        return _dropped("not_canceled", key)
     if isinstance(event, JobReleased):
-        return _changed(replace(request, state="dispatched", starts=max(0, request.starts - 1)), "released")
+        return _changed(replace(_without_start(request, event), state="dispatched"), "released")
     if isinstance(event, JobFailed):
-        if event.retryable and request.attempt < _attempts(request, rules):
-            retry_at_ms = at_ms + backoff_ms(key.request_id, request.attempt)
-            return _changed(replace(request, state="queued", starts=0, retry_at_ms=retry_at_ms), "retried")
-        return end_failed(state, request, event.error, rules, at_ms)
+        return _failed(state, request, event, rules, at_ms)
     raise TypeError(f"no rule for a report of the kind {type(event).__name__}")
 
 
-def backoff_ms(request_id: str, attempt: int) -> int:
-    """How long to wait after a failed attempt: 2, 4, 8 … s, less up to half of it, so that not all come back at once.
+def attempts_of(request: OpenRequest, rules: Rules) -> int:
+    """How often its model may fail, or take its worker along, before that is the end."""
+    card = rules.catalog.models.get(request.parameters.model)
+    return card.attempts if card else 1
+
+
+def backoff_ms(request_id: str, failures: int) -> int:
+    """How long to wait after the n-th failure: 2, 4, 8 … s, less up to half of it, so that not all come back at once.
 
     Drawn from the id: a decision made again after a crash waits as long.
     """
-    drawn = hashlib.sha256(f"{request_id}/{attempt}".encode()).digest()[0]
-    seconds = min(1 << attempt, _BACKOFF_MOST_S)
+    drawn = hashlib.sha256(f"{request_id}/{failures}".encode()).digest()[0]
+    seconds = min(1 << failures, _BACKOFF_MOST_S)
     return seconds * 1000 * (512 - drawn) // 512
 
 
-def _succeeded(state: PartitionState, request: OpenRequest, event: JobSucceeded, rules: Rules, at_ms: int) -> Effects:
-    asked, delivered = request.parameters.images, len(event.outputs)
-    # Every picture of a request costs the same, so what was not delivered is refunded to the unit.
-    settled = request.cost * min(delivered, asked) // asked
-    waited_ms = (request.dispatched_ms or at_ms) - request.accepted_ms
-    answer = Succeeded(
-        tenant=request.key.tenant,
-        request_id=request.key.request_id,
-        attempt=event.attempt,
-        model=request.parameters.model,
-        weights_revision=event.weights_revision,
-        outputs=event.outputs,
-        manifest=event.manifest,
-        partial=delivered < asked,
-        cost_milliunits=settled,
-        refunded_milliunits=request.cost - settled,
-        waited_ms=max(0, waited_ms),
-        engine_ms=event.engine_ms,
-        metadata=dict(request.metadata),
-    )
-    return ended(
-        state.account(request.key.tenant),
-        request,
-        "succeeded",
-        answer,
-        settled,
-        rules,
-        at_ms,
-        newest_is_out=event.attempt != request.attempt,
-        result=keep(state, request, event),
-    )
-
-
-def end_failed(state: PartitionState, request: OpenRequest, cause: ErrorBody, rules: Rules, at_ms: int) -> Effects:
-    """The end of a request without a picture: whatever it has cost us, it costs the tenant nothing."""
-    answer = Failed(
-        tenant=request.key.tenant,
-        request_id=request.key.request_id,
-        attempt=request.attempt,
-        error=cause,
-        cost_milliunits=0,
-        refunded_milliunits=request.cost,
-        metadata=dict(request.metadata),
-    )
-    account = state.account(request.key.tenant)
-    return ended(account, request, "failed", answer, 0, rules, at_ms, newest_is_out=False)
-
-
-def ended(
-    account: Account,
-    request: OpenRequest,
-    end: EndState,
-    answer: Event,
-    settled: int,
-    rules: Rules,
-    at_ms: int,
-    *,
-    newest_is_out: bool,
-    result: KeptResult | None = None,
-) -> Effects:
-    """The terminal event, with its usage entries: ``settled`` of what ``account`` holds for it, the rest refunded."""
-    key, refunded = request.key, request.cost - settled
-    effects = Effects(decisions=[Decision(end, "", key)])
-    effects.messages += messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent)
-    if settled or not refunded:
-        account = quota.release(account, request.day, request.month, settled=settled, refunded=0)
-        effects.messages.append(messages.moved(UsageSettled, rules, account, request, settled, at_ms=at_ms))
-        effects.moved.append(Movement("settled", key.tenant, settled))
-    if refunded:
-        account = quota.release(account, request.day, request.month, settled=0, refunded=refunded)
-        effects.messages.append(messages.moved(UsageRefunded, rules, account, request, refunded, at_ms=at_ms))
-        effects.moved.append(Movement("refunded", key.tenant, refunded))
-    if newest_is_out:
-        effects.messages.append(messages.control(rules, key, min_attempt=request.attempt + 1, at_ms=at_ms))
-    effects.accounts[key.tenant] = account
-    remembered_ms = REPLAYED_REMEMBERED_MS if request.replayed else 0
-    effects.requests[key] = EndedRequest(
-        key,
-        end,
-        request.body_sha256,
-        at_ms,
-        at_ms + max(rules.remembered_ms, remembered_ms),
-        idempotency_key=request.idempotency_key,
-        result=result,
-    )
+def _started(state: PartitionState, request: OpenRequest, event: JobStarted, rules: Rules, at_ms: int) -> Effects:
+    if event.alone and request.lone_starts >= attempts_of(request, rules):
+        return end_without_pictures(state, request, POISON, rules, at_ms)
+    running = replace(request, state="running", starts=(*request.starts, Start.of(event)))
+    effects = _changed(running, "started")
+    if request.starts and not request.alone and not request.cancel_requested:
+        effects.requests[request.key] = replace(running, alone=True)
+        note = messages.control(rules, request.key, min_attempt=request.attempt, alone=True, at_ms=at_ms)
+        effects.messages.append(note)
     return effects
 
 
-def _attempts(request: OpenRequest, rules: Rules) -> int:
-    card = rules.catalog.models.get(request.parameters.model)
-    return card.attempts if card else 1
+def _failed(state: PartitionState, request: OpenRequest, event: JobFailed, rules: Rules, at_ms: int) -> Effects:
+    failures = request.failures + 1
+    if not event.retryable or event.error.code == Code.POISON or failures >= attempts_of(request, rules):
+        return end_failed(state, request, event.error, rules, at_ms, reported=event)
+    # This start has ended; those of lost workers have not, and go on counting.
+    left = _without_start(request, event)
+    retry_at_ms = at_ms + backoff_ms(request.key.request_id, failures)
+    again = replace(left, state="queued", failures=failures, alone=bool(left.starts), retry_at_ms=retry_at_ms)
+    return _changed(again, "retried")
+
+
+def _stale(request: OpenRequest, event: Outcome) -> Effects:
+    """Too late to decide anything; but a start that has ended after all took no worker along."""
+    effects = _dropped("stale", request.key)
+    if not isinstance(event, JobStarted) and (left := _without_start(request, event)) is not request:
+        effects.requests[request.key] = left
+    return effects
+
+
+def _without_start(request: OpenRequest, event: Outcome) -> OpenRequest:
+    """The request without the last start that this worker reported of this attempt: that one has ended."""
+    for index in range(len(request.starts) - 1, -1, -1):
+        start = request.starts[index]
+        if (start.worker, start.attempt) == (event.worker, event.attempt):
+            left = request.starts[:index] + request.starts[index + 1 :]
+            return replace(request, starts=left, alone=request.alone and bool(left))
+    return request
 
 
 def _changed(request: OpenRequest, what: str) -> Effects:

@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from consumer.admission.early_cancels import EarlyCancels
 from consumer.admission.fairness import Turns, rank_of
+from consumer.admission.keys import RequestKey
 from consumer.admission.quota import Account
+from schemas.jobs import JobStarted
 from schemas.requests import Parameters
 from transport.records import Outgoing
 
@@ -27,17 +30,23 @@ __all__ = [
     "OpenRequest",
     "PartitionState",
     "RequestKey",
+    "Start",
 ]
 
 OpenState = Literal["queued", "dispatched", "running"]
 EndState = Literal["succeeded", "failed", "canceled"]
 
 
-class RequestKey(NamedTuple):
-    """Who asked, and under which id: ids of different tenants never meet."""
+class Start(NamedTuple):
+    """A worker said that it gives an attempt to its engine, and has not said since what became of it."""
 
-    tenant: str
-    request_id: str
+    worker: str
+    attempt: int
+    alone: bool
+
+    @classmethod
+    def of(cls, event: JobStarted) -> Start:
+        return cls(event.worker, event.attempt, event.alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +70,14 @@ class OpenRequest:
     metadata: Mapping[str, str]
     traceparent: str | None = None
     attempt: int = 0
-    starts: int = 0
-    """Starts that were reported and neither ended nor were released."""
+    failures: int = 0
+    """Attempts that failed and may be made again; what was sent again because nobody had it is not among them."""
+    starts: tuple[Start, ...] = ()
+    """Starts that were reported and neither ended nor were released, of whatever attempt."""
+    alone: bool = False
+    """It is to run in a batch of its own: a start of it never ended."""
+    cancel_requested: bool = False
+    """Its tenant wishes it to stop; the note to the workers is out."""
     dispatched_ms: int | None = None
     retry_at_ms: int | None = None
     """Queued, but not before this time: an attempt has failed."""
@@ -76,6 +91,10 @@ class OpenRequest:
     def deadline_ms(self) -> int | None:
         deadline = self.parameters.deadline
         return None if deadline is None else int(deadline.timestamp() * 1000)
+
+    @property
+    def lone_starts(self) -> int:
+        return sum(start.alone for start in self.starts)
 
 
 class KeptResult(NamedTuple):
@@ -132,6 +151,8 @@ class Effects:
     accounts: dict[str, Account] = field(default_factory=dict)
     requests: dict[RequestKey, OpenRequest | EndedRequest | None] = field(default_factory=dict)
     """The new content; None forgets."""
+    early_cancels: dict[RequestKey, int | None] = field(default_factory=dict)
+    """Until when a cancel of a request that has not arrived is remembered; None forgets."""
     decisions: list[Decision] = field(default_factory=list)
     moved: list[Movement] = field(default_factory=list)
     turn: int = 0
@@ -144,6 +165,7 @@ class Effects:
         self.messages += later.messages
         self.accounts |= later.accounts
         self.requests |= later.requests
+        self.early_cancels |= later.early_cancels
         self.decisions += later.decisions
         self.moved += later.moved
         self.turn = max(self.turn, later.turn)
@@ -162,6 +184,7 @@ class PartitionState:
         self.tenants_version = 0
         self.turn = 0
         """The partition's own time: the tag of whoever was served last."""
+        self.early_cancels = EarlyCancels()
         self._by_idempotency_key: dict[tuple[str, str], str] = {}
         """Tenant and key → the id of the request that came under it first."""
         self._results: dict[tuple[str, str], str] = {}
@@ -243,6 +266,8 @@ class PartitionState:
         self.turn = max(self.turn, effects.turn)
         for key, request in effects.requests.items():
             self.put(key, request)
+        for key, until_ms in effects.early_cancels.items():
+            self.early_cancels.put(key, until_ms)
 
     def put(self, key: RequestKey, request: OpenRequest | EndedRequest | None) -> None:
         """Set or forget one request, and what is derived from it."""

@@ -21,9 +21,9 @@ from schemas.catalog import Catalog, Defaults, ModelCard, ModelLimits
 from schemas.envelope import Envelope, Headers
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.fleet import Heartbeat
-from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Output
-from schemas.requests import GenerationRequest
+from schemas.requests import CancelRequest, GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY, KeyEntry, Signer
 from schemas.tenants import Directory, Limits, Tenant
 from schemas.topics import Topics
@@ -158,6 +158,11 @@ class World:
         envelope = Envelope(id=name, type=kind, source="test", data=data, signature=token, extensions=extensions)
         return self.record(topic or TOPICS.requests, data, envelope.headers())
 
+    def cancel(self, number: int, target: str, *, who: str = "acme", **more: Any) -> Record:
+        """A signed cancel, with an id of its own."""
+        body = json.dumps({"request_id": target}).encode()
+        return self.request(number, who=who, kind=CancelRequest.TYPE, body=body, **more)
+
     def outcome(self, event: Outcome) -> Record:
         """A report of the fleet."""
         envelope = Envelope(id=str(uuid.uuid4()), type=event.TYPE, source="test", data=event.model_dump_json().encode())
@@ -206,17 +211,29 @@ def succeeded(name: str, pictures: int = 1, *, attempt: int = 1, who: str = "acm
     )
 
 
-def failed(name: str, *, attempt: int = 1, who: str = "acme", retryable: bool = False) -> JobFailed:
-    error = ErrorBody(message="no", type=ErrorType.SERVER, code=Code.GENERATION_FAILED)
-    return JobFailed(tenant=who, request_id=name, attempt=attempt, worker="w", error=error, retryable=retryable)
+def failed(
+    name: str,
+    *,
+    attempt: int = 1,
+    who: str = "acme",
+    retryable: bool = False,
+    worker: str = "w",
+    code: Code = Code.GENERATION_FAILED,
+) -> JobFailed:
+    error = ErrorBody(message="no", type=ErrorType.SERVER, code=code)
+    return JobFailed(tenant=who, request_id=name, attempt=attempt, worker=worker, error=error, retryable=retryable)
 
 
-def started(name: str, *, attempt: int = 1, who: str = "acme") -> JobStarted:
-    return JobStarted(tenant=who, request_id=name, attempt=attempt, worker="w")
+def started(name: str, *, attempt: int = 1, who: str = "acme", worker: str = "w", alone: bool = False) -> JobStarted:
+    return JobStarted(tenant=who, request_id=name, attempt=attempt, worker=worker, alone=alone)
 
 
-def released(name: str, *, attempt: int = 1, who: str = "acme") -> JobReleased:
-    return JobReleased(tenant=who, request_id=name, attempt=attempt, worker="w")
+def released(name: str, *, attempt: int = 1, who: str = "acme", worker: str = "w") -> JobReleased:
+    return JobReleased(tenant=who, request_id=name, attempt=attempt, worker=worker)
+
+
+def canceled(name: str, steps_run: int = 0, *, attempt: int = 1, who: str = "acme", worker: str = "w") -> JobCanceled:
+    return JobCanceled(tenant=who, request_id=name, attempt=attempt, worker=worker, steps_run=steps_run)
 
 
 def fleet_of(at_ms: int, **workers: Mapping[str, str]) -> Fleet:
