@@ -75,6 +75,8 @@ def back_in_turn(state: PartitionState, account: Account) -> Account:
 
 
 def _may_run_more(state: PartitionState, rules: Rules, name: str) -> bool:
+    if name in rules.withdrawn:
+        return False
     tenant = rules.directory.tenants.get(name)
     most = tenant.limits.running if tenant else None
     return most is None or state.in_flight_of(name) < most

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from consumer.admission import ledger
 from consumer.admission.advance import dispatch, forget, wake
+from consumer.admission.cancel import stop
 from consumer.admission.decide import decide
 from consumer.admission.fleet_view import Fleet
+from consumer.admission.lapse import lapse
 from consumer.admission.quota import Account
 from consumer.admission.rules import Rules
 from consumer.admission.state import (
@@ -21,6 +23,7 @@ from consumer.admission.state import (
     PartitionState,
     RequestKey,
 )
+from consumer.admission.suspension import withdrawn
 from consumer.admission.times import Span, spans
 from transport.records import Outgoing, Record, TopicPartition
 
@@ -92,7 +95,7 @@ def decide_batch(
     now_ms: int | None,
     fleet: Fleet,
 ) -> Batch:
-    """Decide ``records`` in their order, and after each who may leave for the fleet; then what may be forgotten.
+    """Decide ``records`` in their order, and after each who may leave for the fleet; then what only time brings about.
 
     ``now_ms`` is the broker's time, or None while it is not known; ``fleet`` is what was heard of the workers, which
     says where jobs go and how many, never whether. ``state`` is moved forward: if the batch is not committed, it must
@@ -116,6 +119,10 @@ def decide_batch(
         state.tenants_version = rules.directory.version
         batch.read()
     _take_all(batch, state, rules, wake)
+    for request in withdrawn(state, rules):
+        batch.take(state, stop(state, request, rules, state.clock_ms))
+    while (effects := lapse(state, rules, fleet, state.clock_ms)) is not None:
+        batch.take(state, effects)
     _take_all(batch, state, rules, dispatch)
     batch.take(state, forget(state, state.clock_ms))
     return batch

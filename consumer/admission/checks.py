@@ -57,6 +57,14 @@ def examine(
             param="model",
             type=ErrorType.PERMISSION,
         )
+    if tenant.priorities is not None and request.priority not in tenant.priorities:
+        raise EaselError(
+            Code.PRIORITY_NOT_ALLOWED,
+            f"the tenant {tenant.id!r} may not ask for the priority {request.priority!r}; it may ask for:"
+            f" {', '.join(tenant.priorities)}",
+            param="priority",
+            type=ErrorType.PERMISSION,
+        )
     parameters = card.resolve(request, submission.key.request_id)
     if request.deadline is not None and request.deadline.timestamp() * 1000 <= at_ms:
         raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")

@@ -118,6 +118,7 @@ class RuleFiles:
             partitions=settings.kafka.partitions,
             jobs_partitions=settings.kafka.jobs_partitions,
             window_jobs=settings.admission.window_jobs,
+            lease_ms=round(settings.admission.lease_s * 1000),
             catalog=self.catalog,
             directory=self.directory,
             remembered_ms=int(settings.admission.remembered_h * 3_600_000),

@@ -34,12 +34,23 @@ class Rules:
     remembered_ms: int = 72 * _HOUR_MS
     """How long an ended request's id is known. Longer than a token may live and an id may be away from its time
     together (24 h and 24 h): whoever captured a request can't have it run twice."""
+    lease_ms: int = 60_000
+    """A job that nobody has named for this long, while its pool has a living worker, is sent again."""
     own_topics: frozenset[str] = frozenset()
     """Tenants whose own results topic exists; until it does, the shared one serves."""
 
     def input_of(self, topic: str) -> str:
         """The ledger's name for an input topic."""
         return self.inputs[topic]
+
+    @cached_property
+    def withdrawn(self) -> frozenset[str]:
+        """Tenants whose open requests are to be stopped."""
+        return frozenset(
+            name
+            for name, tenant in self.directory.tenants.items()
+            if tenant.status == "suspended" and tenant.when_suspended == "cancel"
+        )
 
     @cached_property
     def inputs(self) -> Mapping[str, str]:

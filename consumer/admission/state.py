@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from consumer.admission.early_cancels import EarlyCancels
 from consumer.admission.fairness import Turns, rank_of
 from consumer.admission.keys import RequestKey
+from consumer.admission.leases import Leases
 from consumer.admission.quota import Account
 from schemas.jobs import JobStarted
 from schemas.requests import Parameters
@@ -185,10 +186,12 @@ class PartitionState:
         self.turn = 0
         """The partition's own time: the tag of whoever was served last."""
         self.early_cancels = EarlyCancels()
+        self.leases = Leases()
         self._by_idempotency_key: dict[tuple[str, str], str] = {}
         """Tenant and key → the id of the request that came under it first."""
         self._results: dict[tuple[str, str], str] = {}
         """Tenant and digest → the id of the request whose result it is."""
+        self._open_of: dict[str, dict[RequestKey, None]] = {}
         self._turns: Turns[RequestKey] = Turns()
         self._in_flight: set[RequestKey] = set()
         self._in_flight_of: Counter[str] = Counter()
@@ -217,6 +220,13 @@ class PartitionState:
         key = self._turns.next(lambda tenant: self.account(tenant).turn, may_send)
         request = self.requests[key] if key else None
         return request if isinstance(request, OpenRequest) else None
+
+    def open_of(self, tenant: str) -> Iterator[OpenRequest]:
+        """What a tenant has open, in no order that counts."""
+        for key in self._open_of.get(tenant, ()):
+            request = self.requests[key]
+            if isinstance(request, OpenRequest):
+                yield request
 
     def waiting_of(self, tenant: str) -> int:
         return self._turns.of(tenant)
@@ -275,7 +285,13 @@ class PartitionState:
         if key in self._in_flight:
             self._in_flight.discard(key)
             self._in_flight_of[key.tenant] -= 1
+            if not isinstance(request, OpenRequest) or request.state == "queued":
+                self.leases.end(key)
         before = self.requests.get(key)
+        if isinstance(request, OpenRequest):
+            self._open_of.setdefault(key.tenant, {})[key] = None
+        elif isinstance(before, OpenRequest):
+            del self._open_of[key.tenant][key]
         if isinstance(before, EndedRequest) and before.result is not None:
             self._results.pop((key.tenant, before.result.digest), None)
         if request is None:
@@ -302,3 +318,4 @@ class PartitionState:
         else:
             self._in_flight.add(key)
             self._in_flight_of[key.tenant] += 1
+            self.leases.renew(key)

@@ -76,6 +76,11 @@ def test_another_type_is_rejected(world: World) -> None:
     [
         (tenant(status="suspended"), {}, "tenant_suspended"),
         (tenant(models=["other"]), {}, "model_not_allowed"),
+        (
+            tenant().model_copy(update={"priorities": ["low", "normal"]}),
+            {"priority": "high"},
+            "priority_not_allowed",
+        ),
         (tenant(images=2), {"images": 3}, "limit_exceeded"),
         (tenant(pixels=512 * 512), {"width": 576}, "limit_exceeded"),
         (tenant(steps=3), {}, "limit_exceeded"),

@@ -20,7 +20,7 @@ from consumer.admission.state import PartitionState
 from schemas.catalog import Catalog, Defaults, ModelCard, ModelLimits
 from schemas.envelope import Envelope, Headers
 from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.fleet import Heartbeat
+from schemas.fleet import Heartbeat, HeldJob
 from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Output
 from schemas.requests import CancelRequest, GenerationRequest
@@ -244,6 +244,26 @@ def fleet_of(at_ms: int, **workers: Mapping[str, str]) -> Fleet:
                 Heartbeat(instance=name, stage="generation", pool="default", ready=True, models=dict(models)), at_ms
             )
             for name, models in workers.items()
+        }
+    )
+
+
+def fleet_with(at_ms: int, pool: str = "default", **held: list[tuple[str, int]]) -> Fleet:
+    """Workers of a pool, ready and just heard, each with the ids and attempts that it names."""
+    return Fleet(
+        {
+            name: Heard(
+                Heartbeat(
+                    instance=name,
+                    stage="generation",
+                    pool=pool,
+                    ready=True,
+                    partitions=[0],
+                    held=[HeldJob("acme", request_id, attempt, "running") for request_id, attempt in jobs],
+                ),
+                at_ms,
+            )
+            for name, jobs in held.items()
         }
     )
 
