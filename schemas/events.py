@@ -22,6 +22,7 @@ __all__ = [
     "CancelRefused",
     "Canceled",
     "DeadLetter",
+    "DeadLetterReplayed",
     "DeleteRefused",
     "Deleted",
     "Duplicate",
@@ -278,3 +279,17 @@ class DeadLetter(BaseModel):
     headers: list[tuple[str, str]]
     """Name and base64 of the value, in their order."""
     truncated: bool = False
+
+
+class DeadLetterReplayed(BaseModel):
+    """On the dead letters' own topic: an operator has given the request in one of them to admission again."""
+
+    TYPE: ClassVar[str] = "easel.dead-letter.replayed.v1"
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    partition: int
+    """Of the dead letter."""
+    offset: int
+    tenant: str
+    request_id: str
+    """The id of the event: of a cancel or a delete, its own."""

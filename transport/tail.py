@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -42,11 +42,13 @@ async def read_partition(
     partition: int,
     *,
     from_offset: int | None = None,
+    since_ms: int | None = None,
     isolation: Isolation = "read_committed",
     timeout_s: float = _CALL_S,
-) -> AsyncIterator[list[Record]]:
-    """The records of a partition, in batches, from its beginning or ``from_offset`` to its end at the time of the call.
+) -> AsyncGenerator[list[Record], None]:
+    """The records of a partition, in batches, to its end at the time of the call.
 
+    They begin at ``from_offset``, or with the first that the broker took at ``since_ms`` or later, or at the beginning.
     ``timeout_s`` limits each wait without progress, not the whole. Under ``read_committed`` the end is the last stable
     offset: an open transaction, and all that follows it, is not waited for.
 
@@ -60,6 +62,9 @@ async def read_partition(
     try:
         async with limited("reading where the partition begins and ends", where, timeout_s):
             first, end = (await bounds(consumer, [tp]))[tp]
+            if since_ms is not None:
+                found = (await consumer.offsets_for_times({tp: since_ms}))[tp]
+                from_offset = end if found is None else min(max(found.offset, first), end)
         position = first if from_offset is None else from_offset
         if not first <= position <= end:
             raise OffsetsUnknown(

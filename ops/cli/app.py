@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from ops.cli import bench, demo, doctor, keys, local, model, price, removal, schema, serve, submit, topics, usage, watch
+from ops.cli import (
+    bench,
+    dead_letters,
+    demo,
+    doctor,
+    keys,
+    local,
+    model,
+    price,
+    removal,
+    schema,
+    serve,
+    submit,
+    topics,
+    usage,
+    watch,
+)
 from ops.cli.installation import adopt, is_set_up
 from ops.cli.terminal import EPILOG, ExitCode, epilog, err, explain, out, quiet_clients, treat_sigterm_as_ctrl_c
 
@@ -74,6 +90,7 @@ app.command("usage", rich_help_panel=_USE, epilog=epilog("easel usage", "easel u
 )
 
 app.command("topics", rich_help_panel=_CARE, epilog=epilog("easel topics", "easel topics --check"))(topics.topics)
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 app.add_typer(model.app, name="model", rich_help_panel=_CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=_CARE)

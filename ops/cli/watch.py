@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from ops.cli.dead_letters import letter_as_json, letter_as_line, read_letter
 from ops.cli.installation import settings
+from ops.cli.letter_lines import letter_as_json, letter_as_line
 from ops.cli.price import price_line
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
+from ops.cli.times import moment
 from ops.cli.usage import units
+from ops.dead_letters.letters import read_letter
 from producer_api.wire import TenantEvent, read_event
 from schemas.connection import KafkaSettings
 from schemas.envelope import Envelope
@@ -39,8 +40,6 @@ from transport.tail import Start, Tail
 
 __all__ = ["watch"]
 
-_DURATION = re.compile(r"(\d+)([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _STYLES = {
     "accepted": "cyan",
     "succeeded": "green",
@@ -54,7 +53,8 @@ _STYLES = {
 def watch(
     tenant: Annotated[str | None, typer.Option(help="This tenant alone.", show_default=False)] = None,
     since: Annotated[
-        str | None, typer.Option(help="Begin so long ago (90s, 10m, 2h, 1d), or at the beginning: all.")
+        str | None,
+        typer.Option(help="Begin so long ago (90s, 10m, 2h, 7d), on a day (2026-11-01), or at the beginning: all."),
     ] = None,
     progress: Annotated[bool, typer.Option("--progress", help="Each step too.")] = False,
     dead_letters: Annotated[
@@ -107,9 +107,9 @@ async def _follow_dead_letters(kafka: KafkaSettings, start: Start, *, count: int
                 if letter is None:
                     continue
                 if as_json:
-                    print_json(letter_as_json(record, letter))
+                    print_json(letter_as_json(letter))
                 else:
-                    out.print(letter_as_line(record, letter))
+                    out.print(letter_as_line(letter))
                 shown += 1
                 if shown == count:
                     return
@@ -120,10 +120,7 @@ def _start(since: str | None) -> Start:
         return "latest"
     if since == "all":
         return "earliest"
-    match = _DURATION.fullmatch(since)
-    if match is None:
-        raise CommandError(f"--since {since!r} is not a time", "say 90s, 10m, 2h, 1d or all", code=ExitCode.USAGE)
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    return datetime.now(tz=UTC) - moment(since)
 
 
 def _as_json(record: Record, event: TenantEvent) -> dict[str, Any]:

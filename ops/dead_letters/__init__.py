@@ -1,0 +1,1 @@
+"""Dead letters: reading them, and giving the requests among them to admission again."""
