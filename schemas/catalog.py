@@ -16,10 +16,20 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.errors import Code, EaselError, ErrorType
-from schemas.requests import GenerationRequest, Name, Parameters
+from schemas.requests import Adapter, GenerationRequest, Name, Parameters
 from schemas.yaml_file import MisplacedError, read_yaml
 
-__all__ = ["AdapterFile", "Catalog", "Defaults", "ModelCard", "ModelLimits", "Overlay", "Style", "load_catalog"]
+__all__ = [
+    "AdapterFile",
+    "Catalog",
+    "Defaults",
+    "HubPipeline",
+    "ModelCard",
+    "ModelLimits",
+    "Overlay",
+    "Style",
+    "load_catalog",
+]
 
 UNIT_PIXELS = 2**20
 """One unit is one step of one picture of this many pixels."""
@@ -60,6 +70,13 @@ class Style(_Entry):
     negative_suffix: str = ""
 
 
+class HubPipeline(_Entry):
+    """A pipeline of the Hugging Face hub, at one commit: what runs tomorrow is what runs today."""
+
+    hub: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
+    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+
+
 class Overlay(_Entry):
     """A fine-tune's weights, to be laid over the pipeline's own when it is loaded."""
 
@@ -82,8 +99,8 @@ class AdapterFile(_Entry):
 class ModelCard(_Entry):
     """One model of the catalogue."""
 
-    pipeline: Path
-    """A diffusers pipeline folder; taken from the folder of the file that names it."""
+    pipeline: Path | HubPipeline
+    """A diffusers pipeline folder, taken from the folder of the file that names it; or one of the hub."""
     description: str = ""
     engine: Literal["diffusers", "null"] = "diffusers"
     pool: PoolName = "default"
@@ -98,9 +115,20 @@ class ModelCard(_Entry):
     """Guidance above this runs each step twice; null for models whose guidance is distilled into them."""
     max_batch_images: Annotated[int, Field(ge=1, le=256)] = 8
     styles: dict[str, Style] = Field(default_factory=dict)
+    compile: Literal["none", "blocks", "graphs"] = "none"
+    """``blocks`` compiles the denoiser's repeated blocks, ``graphs`` all of it, replayed as CUDA graphs. What can't be
+    compiled on a machine runs as it is."""
+    offload: Literal["none", "model", "sequential"] = "none"
+    """Keep in main memory what does not run at the moment: whole models, or layer by layer (slow)."""
+    vae_slicing: bool = False
+    """Decode the pictures of a batch one by one."""
+    vae_tiling: bool = False
+    """Decode large pictures in tiles."""
     overlay: Overlay | None = None
     adapters: dict[Name, AdapterFile] = Field(default_factory=dict)
     """The adapters that requests may name."""
+    always: list[Adapter] = Field(default_factory=list)
+    """Adapters that every request gets, such as a Turbo LoRA; one that names the same sets its scale."""
 
     @model_validator(mode="after")
     def _defaults_are_within_limits(self) -> ModelCard:
@@ -112,6 +140,9 @@ class ModelCard(_Entry):
             problem = "guidance", f"more than {self.limits.guidance}"
         if problem:
             raise MisplacedError(f"is outside the model's own limits: {problem[1]}", "defaults", problem[0])
+        for index, adapter in enumerate(self.always):
+            if adapter.name not in self.adapters:
+                raise MisplacedError("is not one of the model's adapters", "always", index, "name")
         return self
 
     def resolve(self, request: GenerationRequest, request_id: str) -> Parameters:
@@ -149,7 +180,7 @@ class ModelCard(_Entry):
             height=height,
             steps=steps,
             guidance=guidance,
-            adapters=request.adapters,
+            adapters=self._with_always(request.adapters),
             seed=_drawn_seed(request_id) if request.seed is None else request.seed,
             format=request.format,
             quality=request.quality,
@@ -167,6 +198,10 @@ class ModelCard(_Entry):
             * Fraction(price_factor)
         )
         return parameters.images * ceil(each)
+
+    def _with_always(self, asked: list[Adapter]) -> list[Adapter]:
+        names = {adapter.name for adapter in asked}
+        return [*(adapter for adapter in self.always if adapter.name not in names), *asked]
 
     def _styled(self, request: GenerationRequest) -> tuple[str, str | None]:
         if request.style is None:
@@ -217,7 +252,8 @@ def _in_folder(card: ModelCard, folder: Path) -> ModelCard:
     adapters = {
         name: adapter.model_copy(update={"file": folder / adapter.file}) for name, adapter in card.adapters.items()
     }
-    return card.model_copy(update={"pipeline": folder / card.pipeline, "overlay": overlay, "adapters": adapters})
+    pipeline = folder / card.pipeline if isinstance(card.pipeline, Path) else card.pipeline
+    return card.model_copy(update={"pipeline": pipeline, "overlay": overlay, "adapters": adapters})
 
 
 def _size_problem(limits: ModelLimits, width: int, height: int) -> tuple[str, str] | None:

@@ -12,22 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
-from transformers.utils import logging as transformers_logging
 
 from consumer.engine.adapters import Adapters
 from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Made, Missed, Shape
 from consumer.engine.cores import available_cores
-from consumer.engine.overlay import lay_over
-from consumer.engine.weights import weights_revision
+from consumer.engine.loading import compile_denoiser, is_out_of_memory, load_pipeline
+from consumer.engine.weights import pipeline_folder, weights_revision
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
 __all__ = ["DiffusersEngine"]
 
 _WARM_STEPS = 2
-_NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 class _AllCanceledError(Exception):
@@ -49,49 +45,34 @@ class DiffusersEngine:
         return f"{self._revision}+{self._adapters_revision}" if self._adapters_revision else self._revision
 
     def load(self, card: ModelCard) -> None:
-        """Load the folder: safetensors only, nothing from the network, no code from the folder."""
+        """See ``load_pipeline``."""
         self.unload()
-        overlay = card.overlay
-        revision = weights_revision(card.pipeline, overlay.file if overlay else None)
         torch.set_num_threads(available_cores())
-        _quiet_libraries()
-        try:
-            pipeline = DiffusionPipeline.from_pretrained(
-                card.pipeline, dtype=getattr(torch, card.dtype), use_safetensors=True, local_files_only=True
-            )
-            if overlay is not None:
-                report = lay_over(_component(pipeline, overlay.component), overlay.file, strict=overlay.strict)
-                print(f"overlay {overlay.file.name}: {report}", file=sys.stderr, flush=True)
-            pipeline = pipeline.to(_device(card.device))
-        except EngineError:
-            self.unload()
-            raise
-        except Exception as error:
-            self.unload()
-            if _is_out_of_memory(error):
-                raise EngineError(
-                    Code.MODEL_UNAVAILABLE,
-                    f"the pipeline {card.pipeline.name!r} does not fit in the memory of {card.device}: "
-                    "choose a smaller dtype or another device in the catalogue",
-                ) from error
-            traceback.print_exc(file=sys.stderr)
-            raise EngineError(
-                Code.MODEL_UNAVAILABLE,
-                f"the pipeline {card.pipeline.name!r} can't be loaded ({type(error).__name__}): its log says why",
-            ) from error
-        pipeline.set_progress_bar_config(disable=True)
-        self._pipeline, self._card, self._revision = pipeline, card, revision
+        overlay = card.overlay
+        self._revision = weights_revision(pipeline_folder(card), overlay.file if overlay else None)
+        self._pipeline = pipeline = load_pipeline(card)
+        self._card = card
         self._adapters = Adapters(pipeline, {name: adapter.file for name, adapter in card.adapters.items()})
         self._adapters_revision = ""
         self._arguments = frozenset(inspect.signature(pipeline.__call__).parameters)
+        compile_denoiser(pipeline, card)
 
     def warm(self) -> None:
-        """One picture of the default size, in two steps."""
+        """One picture of the default size, in two steps. What can't be compiled here runs as it is, and says so."""
         if self._card is None:
             return
         given = self._card.defaults
         shape = Shape(given.width, given.height, min(_WARM_STEPS, given.steps), given.guidance)
-        self.generate(Batch("", shape, (Item("", "", 0),)), lambda _: None, lambda _: False)
+        batch = Batch("", shape, (Item("", "", 0),))
+        try:
+            self.generate(batch, lambda _: None, lambda _: False)
+        except EngineError as error:
+            if self._card.compile == "none":
+                raise
+            print(f"compiling failed ({error.message}): the model runs without", file=sys.stderr, flush=True)
+            torch.compiler.reset()
+            self.load(self._card.model_copy(update={"compile": "none"}))
+            self.generate(batch, lambda _: None, lambda _: False)
 
     def generate(
         self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
@@ -155,7 +136,7 @@ class DiffusersEngine:
         _free_cache()
 
     def _named(self, error: Exception) -> Exception:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             _free_cache()
             return EngineError(Code.OUT_OF_MEMORY, "there is not enough memory for pictures of this size")
         if "CUDA error" in str(error):
@@ -173,40 +154,10 @@ def _result(item: Item, image: npt.NDArray[np.float32]) -> Made | Missed:
     return Made(item.id, np.ascontiguousarray((image * 255).round().clip(0, 255).astype(np.uint8)))
 
 
-def _component(pipeline: Any, name: str) -> torch.nn.Module:
-    found = pipeline.components.get(name)
-    if not isinstance(found, torch.nn.Module):
-        parts = ", ".join(sorted(n for n, part in pipeline.components.items() if isinstance(part, torch.nn.Module)))
-        raise EngineError(
-            Code.MODEL_UNAVAILABLE, f"the pipeline has no part {name!r} to lay weights over; it has: {parts}"
-        )
-    return found
-
-
 def _guidance_is_distilled(pipeline: Any) -> bool:
     """Whether the transformer takes the guidance as a number, in one forward."""
     config = getattr(getattr(pipeline, "transformer", None), "config", None)
     return bool(getattr(config, "guidance_embeds", False))
-
-
-def _quiet_libraries() -> None:
-    """No progress bars, and no warnings: that about a prompt that is too long quotes the prompt."""
-    for library in (diffusers_logging, transformers_logging):
-        library.disable_progress_bar()
-        library.set_verbosity_error()
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The CPU allocator has no error class of its own.
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
 
 
 def _free_cache() -> None:

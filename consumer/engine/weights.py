@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from consumer.engine.contract import EngineError
+from schemas.catalog import ModelCard
 from schemas.errors import Code
 
-__all__ = ["check_pipeline", "weights_revision"]
+__all__ = ["check_pipeline", "pipeline_folder", "unusable_files", "weights_revision"]
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"})
 _HASHING_THREADS = 4
@@ -35,6 +37,44 @@ def check_pipeline(folder: Path) -> list[Path]:
     if not weights:
         raise _unusable(folder, "holds no .safetensors file")
     return weights
+
+
+def pipeline_folder(card: ModelCard) -> Path:
+    """Where a model's files are on this machine.
+
+    Raises ``EngineError(model_unavailable)`` for one of the hub that has not been fetched: workers never do.
+    """
+    if isinstance(card.pipeline, Path):
+        return card.pipeline
+    # Not everybody who reads a catalogue has the hub's client.
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    hub = card.pipeline
+    folder = Path(HF_HUB_CACHE) / f"models--{hub.hub.replace('/', '--')}" / "snapshots" / hub.revision
+    if not (folder / "model_index.json").is_file():
+        raise EngineError(
+            Code.MODEL_UNAVAILABLE,
+            f"{hub.hub} at {hub.revision[:12]} is not in the hub's cache here: `easel model warm` fetches it",
+        )
+    return folder
+
+
+def unusable_files(card: ModelCard) -> Iterator[str]:
+    """What stands in the way of loading a model here, one line a file; nothing when all are there."""
+    if card.engine == "null":
+        return
+    try:
+        check_pipeline(pipeline_folder(card))
+    except EngineError as error:
+        yield error.message
+    files = {f"the adapter {name!r}": adapter.file for name, adapter in card.adapters.items()}
+    if card.overlay is not None:
+        files["the overlay"] = card.overlay.file
+    for what, path in files.items():
+        if path.suffix != ".safetensors":
+            yield f"{what} is {path.name}: only .safetensors files are loaded, convert it"
+        elif not path.is_file():
+            yield f"{what} is not there: {path}"
 
 
 def weights_revision(folder: Path, overlay: Path | None = None) -> str:

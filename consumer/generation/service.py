@@ -10,7 +10,7 @@ import uuid
 
 from consumer.engine.contract import EngineError
 from consumer.engine.process import EngineLostError, EngineProcess
-from consumer.engine.weights import check_pipeline
+from consumer.engine.weights import unusable_files
 from consumer.fleet import BrokerClock, Heart
 from consumer.generation.backlog import Backlog
 from consumer.generation.batching import BatchKey
@@ -256,10 +256,8 @@ def _cards(settings: Settings) -> dict[str, ModelCard]:
         )
     for name, card in cards.items():
         if (generation.engine or card.engine) == "diffusers":
-            try:
-                check_pipeline(card.pipeline)
-            except EngineError as error:
-                raise Misconfigured(f"model {name!r}: {error.message}", f"correct {settings.models}") from None
+            for problem in unusable_files(card):
+                raise Misconfigured(f"model {name!r}: {problem}", f"put the files there, or correct {settings.models}")
     return cards
 
 

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from consumer.engine.contract import Batch
+from consumer.engine.weights import pipeline_folder
 from ops.bench import bare
 from ops.bench.report import BenchError, Run
 from schemas.catalog import ModelCard
@@ -116,7 +117,7 @@ async def _bare_process(card: ModelCard, threads: int, waiting: str) -> AsyncIte
             # The file alone: its folder, and with it ours, is not to be found by imports.
             "-P",
             bare.__file__,
-            str(card.pipeline),
+            str(pipeline_folder(card)),
             card.dtype,
             card.device,
             str(threads),

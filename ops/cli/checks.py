@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from consumer.admission.init import specs_of
+from consumer.engine.weights import unusable_files
 from ops.cli.installation import data_dir, settings
 from ops.cli.terminal import explain
 from ops.cli.topics import summed_up
@@ -142,9 +143,9 @@ def _api_key(found: Settings, directory: Directory) -> Check:
 def _models(found: Settings, catalog: Catalog) -> Iterator[Check]:
     for name, card in sorted(catalog.models.items()):
         engine = found.generation.engine or card.engine
-        if engine == "null" or (card.pipeline / "model_index.json").is_file():
-            continue
-        yield Check(name, "wrong", f"no pipeline in {card.pipeline}", "put one there, or correct `pipeline`")
+        if engine != "null":
+            for problem in unusable_files(card):
+                yield Check(name, "wrong", problem, "put the files there, or correct the entry in models.yaml")
 
 
 async def reach_checks(found: Settings, catalog: Catalog | None, directory: Directory | None) -> list[Check]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from consumer.engine.weights import unusable_files
 from ops.cli.installation import DEMO, data_dir
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from schemas.catalog import load_catalog
@@ -63,6 +64,11 @@ def _require_pipelines(models: Path) -> None:
     if not models.exists():
         raise CommandError("there is no models.yaml here", "run this in a clone of easel", code=ExitCode.SETUP)
     for card in load_catalog(models).models.values():
-        if not (card.pipeline / "model_index.json").exists() and os.environ.get("EASEL_GENERATION_ENGINE") != "null":
-            remedy = "`easel model train` makes it; EASEL_GENERATION_ENGINE=null does without"
-            raise CommandError(f"there is no pipeline in {card.pipeline}", remedy, code=ExitCode.SETUP)
+        if os.environ.get("EASEL_GENERATION_ENGINE") == "null":
+            continue
+        for problem in unusable_files(card):
+            raise CommandError(
+                problem,
+                "`easel model train` makes easel-tiny; EASEL_GENERATION_ENGINE=null does without",
+                code=ExitCode.SETUP,
+            )

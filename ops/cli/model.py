@@ -1,4 +1,4 @@
-"""``easel model``: the small text-to-image model that comes with easel."""
+"""``easel model``: the models of the catalogue, and the small one that comes with easel."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from ops.cli import catalogue
 from ops.cli.terminal import EPILOG, ExitCode, epilog, err, out, print_json
 
-app = typer.Typer(no_args_is_help=True, help="Score easel-tiny, or train it again.", epilog=EPILOG)
+app = typer.Typer(
+    no_args_is_help=True,
+    help="The models that can be asked for; and easel-tiny, which can be scored and trained again.",
+    epilog=EPILOG,
+)
+
+app.command("list", epilog=epilog("easel model list"))(catalogue.list_models)
+app.command("info", epilog=epilog("easel model info easel-tiny"))(catalogue.info)
+app.command("check", epilog=epilog("easel model check models.yaml"))(catalogue.check)
+app.command("warm", epilog=epilog("easel model warm easel-tiny"))(catalogue.warm)
 
 _BARS = {"colour": 0.95, "shape": 0.95, "background": 0.95, "position": 0.95, "two_objects": 0.85}
 """What the model must reach on prompts whose combinations it never saw."""

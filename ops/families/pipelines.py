@@ -216,6 +216,7 @@ def _autoencoder(size: Size, *, latents: int, scaling: float, shift: float | Non
         block_out_channels=widths,
         layers_per_block=1 if size == "tiny" else 2,
         latent_channels=latents,
+        sample_size=1024,
         norm_num_groups=4 if size == "tiny" else 32,
         scaling_factor=scaling,
         shift_factor=shift,

@@ -70,3 +70,43 @@ def test_guidance_counts(engine: DiffusersEngine) -> None:
 def test_weights_are_drawn_alike_each_time() -> None:
     first, second = (make_pipeline("z-image", "tiny").transformer.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("option", [{"vae_slicing": True}, {"vae_tiling": True}, {"offload": "model"}])
+def test_what_saves_memory_changes_no_picture(option: dict[str, object], tmp_path: Path) -> None:
+    make_pipeline("z-image", "tiny").save_pretrained(tmp_path)
+    defaults = Defaults(width=SHAPE.width, height=SHAPE.height, steps=SHAPE.steps)
+    card = ModelCard(pipeline=tmp_path, defaults=defaults)
+    plain, saving = DiffusersEngine(), DiffusersEngine()
+    plain.load(card)
+    saving.load(card.model_copy(update=option))
+    assert np.abs(render(plain, *ITEMS) - render(saving, *ITEMS)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("mode", ["blocks", "graphs"])
+def test_compiled_or_not_it_runs(mode: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Where there is no compiler for it, the model runs as it is, and the log says so."""
+    make_pipeline("z-image", "tiny").save_pretrained(tmp_path)
+    defaults = Defaults(width=SHAPE.width, height=SHAPE.height, steps=SHAPE.steps)
+    card = ModelCard(pipeline=tmp_path, defaults=defaults)
+    plain, compiled = DiffusersEngine(), DiffusersEngine()
+    plain.load(card)
+    compiled.load(card.model_copy(update={"compile": mode}))
+    compiled.warm()
+    said = capfd.readouterr().err
+    assert np.abs(render(plain, ITEMS[0]) - render(compiled, ITEMS[0])).max() <= 1e-3, said
+
+
+def test_a_compiler_that_fails_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    make_pipeline("z-image", "tiny").save_pretrained(tmp_path)
+    defaults = Defaults(width=SHAPE.width, height=SHAPE.height, steps=SHAPE.steps)
+    engine = DiffusersEngine()
+    engine.load(ModelCard(pipeline=tmp_path, defaults=defaults, compile="blocks"))
+    engine._pipeline.transformer.forward = _broken
+    engine.warm()
+    assert "the model runs without" in capfd.readouterr().err
+    assert np.isfinite(render(engine, ITEMS[0])).all()
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise RuntimeError("no compiler here")
