@@ -78,20 +78,16 @@ def take_token(account: Account, limits: Limits, at_ms: int) -> Account:
     rate = limits.requests_per_minute
     if rate is None:
         return account
-    burst = limits.burst if limits.burst is not None else rate
-    full = burst * _MINUTE_MS
-    bucket = account.bucket or Bucket(full, at_ms)
-    now = max(at_ms, bucket.at_ms)
-    level = min(full, bucket.level + (now - bucket.at_ms) * rate)
-    if level < _MINUTE_MS:
-        wait_ms = now - at_ms + -(-(_MINUTE_MS - level) // rate)
+    bucket = _filled(account, limits, rate, at_ms)
+    if bucket.level < _MINUTE_MS:
+        wait_ms = _until_token(account, limits, at_ms)
         raise QuotaExceeded(
             Code.RATE_LIMITED,
             f"more than {rate} requests a minute: wait {wait_ms / 1000:g} s",
             Limit(name="requests_per_minute", limit=rate, remaining=0),
             wait_ms / 1000,
         )
-    return replace(account, bucket=Bucket(level - _MINUTE_MS, now))
+    return replace(account, bucket=Bucket(bucket.level - _MINUTE_MS, bucket.at_ms))
 
 
 def periods_of(tenant: Tenant, at_ms: int) -> tuple[str, str]:
@@ -104,21 +100,16 @@ def periods_of(tenant: Tenant, at_ms: int) -> tuple[str, str]:
 def hold(account: Account, tenant: Tenant, cost: int, at_ms: int) -> Account:
     """The account with ``cost`` set aside. Raises ``QuotaExceeded`` for the first budget that has too little left."""
     day, month = periods_of(tenant, at_ms)
-    limits = tenant.limits
-    budgets = (
-        (Code.BUDGET_DAY_EXCEEDED, "units_per_day", limits.day_milliunits, account.days.get(day, Period())),
-        (Code.BUDGET_MONTH_EXCEEDED, "units_per_month", limits.month_milliunits, account.months.get(month, Period())),
-    )
-    for code, name, limit, period in budgets:
-        if limit is not None and period.used + cost > limit:
-            left = max(0, limit - period.used)
-            # Waiting helps only if the whole budget would suffice.
-            wait = _until_next(tenant, at_ms, month=name == "units_per_month") if cost <= limit else None
+    for code, name, limit, used in _budgets(account, tenant, day, month):
+        if limit is not None and used + cost > limit:
+            left = max(0, limit - used)
+            wait_ms = _until_affordable(account, tenant, cost, at_ms)
+            remedy = "ask for less" if wait_ms is None else f"come back in {wait_ms / 1000:.0f} s, or ask for less"
             raise QuotaExceeded(
                 code,
-                f"{name}: this costs {cost / 1000:g} units and {left / 1000:g} of {limit / 1000:g} are left",
+                f"{name}: this costs {cost / 1000:g} units and {left / 1000:g} of {limit / 1000:g} are left: {remedy}",
                 Limit(name=f"{name.replace('units', 'milliunits')}", limit=limit, remaining=left),
-                wait,
+                None if wait_ms is None else wait_ms / 1000,
             )
     return replace(
         account,
@@ -161,13 +152,59 @@ def _posted(
     return new
 
 
-def _until_next(tenant: Tenant, at_ms: int, *, month: bool) -> float:
+def _filled(account: Account, limits: Limits, rate: int, at_ms: int) -> Bucket:
+    """The bucket with what has flowed into it since it was last used."""
+    full = (limits.burst if limits.burst is not None else rate) * _MINUTE_MS
+    bucket = account.bucket or Bucket(full, at_ms)
+    now = max(at_ms, bucket.at_ms)
+    return Bucket(min(full, bucket.level + (now - bucket.at_ms) * rate), now)
+
+
+def _until_token(account: Account, limits: Limits, at_ms: int) -> int:
+    """How long until the next request may come, in ms."""
+    rate = limits.requests_per_minute
+    if rate is None:
+        return 0
+    bucket = _filled(account, limits, rate, at_ms)
+    return bucket.at_ms - at_ms + max(0, -(-(_MINUTE_MS - bucket.level) // rate))
+
+
+def _budgets(account: Account, tenant: Tenant, day: str, month: str) -> tuple[tuple[Code, str, int | None, int], ...]:
+    limits = tenant.limits
+    used_today = account.days.get(day, Period()).used
+    used_this_month = account.months.get(month, Period()).used
+    return (
+        (Code.BUDGET_DAY_EXCEEDED, "units_per_day", limits.day_milliunits, used_today),
+        (Code.BUDGET_MONTH_EXCEEDED, "units_per_month", limits.month_milliunits, used_this_month),
+    )
+
+
+def _until_affordable(account: Account, tenant: Tenant, cost: int, at_ms: int) -> int | None:
+    """How long until a request of this cost fits into every budget and has a token, in ms; None: it never does."""
+    limits = tenant.limits
+    if any(limit is not None and cost > limit for limit in (limits.day_milliunits, limits.month_milliunits)):
+        return None
+    start_ms = at_ms
+    # Later days hold nothing yet, but for what came with another time or zone: those few are passed over.
+    for _ in range(_KEPT_DAYS + _KEPT_MONTHS):
+        day, month = periods_of(tenant, start_ms)
+        for_day, for_month = (
+            limit is not None and used + cost > limit for _, _, limit, used in _budgets(account, tenant, day, month)
+        )
+        if not for_day and not for_month:
+            break
+        start_ms = _start_of_next(tenant, start_ms, month=for_month)
+    return max(start_ms - at_ms, _until_token(account, limits, at_ms))
+
+
+def _start_of_next(tenant: Tenant, at_ms: int, *, month: bool) -> int:
+    """When the next day or month begins where the tenant lives, in ms."""
     zone = _zone(tenant.time_zone)
     local = datetime.fromtimestamp(at_ms / 1000, tz=zone)
     first = local.date().replace(day=1) if month else local.date()
     next_day = (first + timedelta(days=32)).replace(day=1) if month else first + timedelta(days=1)
-    start = datetime(next_day.year, next_day.month, next_day.day, tzinfo=zone)
-    return start.timestamp() - at_ms / 1000
+    # Where the clock skips midnight, or a whole day as in Apia in 2011, this is the moment at which it does.
+    return int(datetime(next_day.year, next_day.month, next_day.day, tzinfo=zone).timestamp()) * 1000
 
 
 @lru_cache(maxsize=512)

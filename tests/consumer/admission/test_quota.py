@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.admission.quota import Account, QuotaExceeded, hold, periods_of, release, take_token
@@ -123,6 +123,93 @@ def test_days_begin_where_the_tenant_lives() -> None:
     shanghai = Tenant(id="acme", time_zone="Asia/Shanghai")
     assert periods_of(shanghai, midnight_in_shanghai - 1) == ("2026-11-21", "2026-11")
     assert periods_of(shanghai, midnight_in_shanghai) == ("2026-11-22", "2026-11")
+
+
+ZONES = ["UTC", "Asia/Shanghai", "America/New_York", "Pacific/Apia", "America/Havana", "Atlantic/Azores"]
+DAY_MS = 86_400_000
+APIA_SKIPS_A_DAY_MS = 1_325_239_200_000
+"""2011-12-30 10:00 UTC: in Apia the 29th ends, and the 31st begins."""
+
+
+@given(
+    zone=st.sampled_from(ZONES),
+    from_ms=st.sampled_from([NOON_MS, NOON_MS - 400 * DAY_MS, APIA_SKIPS_A_DAY_MS - 20 * DAY_MS]),
+    steps=st.lists(st.integers(0, 3 * DAY_MS), min_size=1, max_size=20),
+    costs=st.lists(st.integers(1, 900), min_size=1, max_size=5),
+    day=st.sampled_from([None, Decimal(1), Decimal(2)]),
+    month=st.sampled_from([None, Decimal(1), Decimal(3)]),
+    rate=st.sampled_from([None, 1, 7]),
+)
+@settings(max_examples=400, deadline=None)
+def test_retry_after_of_a_budget_is_exact(
+    zone: str,
+    from_ms: int,
+    steps: list[int],
+    costs: list[int],
+    day: Decimal | None,
+    month: Decimal | None,
+    rate: int | None,
+) -> None:
+    """At the time that a refusal names all of it fits, the rate too; at no moment before it does."""
+    burst = None if rate is None else 1
+    limits = Limits(units_per_day=day, units_per_month=month, requests_per_minute=rate, burst=burst)
+    tenant = Tenant(id="acme", time_zone=zone, limits=limits)
+    account, at_ms = Account("acme"), from_ms
+    for index, step in enumerate(steps):
+        at_ms += step
+        cost = costs[index % len(costs)]
+        refusal = None
+        try:
+            account = take_token(account, limits, at_ms)
+            account = hold(account, tenant, cost, at_ms)
+        except QuotaExceeded as error:
+            refusal = error
+        if refusal is None or refusal.code == Code.RATE_LIMITED:
+            continue
+        assert refusal.retry_after_s is not None
+        wait_ms = round(refusal.retry_after_s * 1000)
+        assert fits(account, tenant, cost, at_ms + wait_ms)
+        earlier = {wait_ms - 1, wait_ms - 60_000, *(wait_ms * part // 50 for part in range(50))}
+        assert not any(fits(account, tenant, cost, at_ms + ms) for ms in earlier if 0 <= ms < wait_ms)
+
+
+def fits(account: Account, tenant: Tenant, cost: int, at_ms: int) -> bool:
+    try:
+        hold(take_token(account, tenant.limits, at_ms), tenant, cost, at_ms)
+    except QuotaExceeded:
+        return False
+    return True
+
+
+def test_in_apia_the_day_after_the_29th_was_the_31st() -> None:
+    apia = Tenant(id="acme", time_zone="Pacific/Apia", limits=Limits(units_per_day=Decimal(1)))
+    at_ms = APIA_SKIPS_A_DAY_MS - 1_000
+    assert periods_of(apia, at_ms) == ("2011-12-29", "2011-12")
+    account = hold(Account("acme"), apia, 1000, at_ms)
+    with pytest.raises(QuotaExceeded) as refused:
+        hold(account, apia, 1, at_ms)
+    assert refused.value.retry_after_s == 1.0
+    assert "2011-12-31" in hold(account, apia, 1, at_ms + 1_000).days
+
+
+def test_a_budget_refusal_waits_for_its_token_too() -> None:
+    limits = Limits(units_per_day=Decimal(1), requests_per_minute=1, burst=1)
+    tenant, at_ms = Tenant(id="acme", limits=limits), NOON_MS + DAY_MS // 2 - 10_000
+    account = hold(Account("acme"), tenant, 1000, NOON_MS)
+    account = take_token(account, limits, at_ms)
+    with pytest.raises(QuotaExceeded) as refused:
+        hold(account, tenant, 1, at_ms)
+    assert (refused.value.code, refused.value.retry_after_s) == (Code.BUDGET_DAY_EXCEEDED, 60.0)
+
+
+def test_a_full_month_is_waited_for_when_a_new_day_does_not_help() -> None:
+    limits = Limits(units_per_day=Decimal(1), units_per_month=Decimal(1))
+    tenant = Tenant(id="acme", limits=limits)
+    account = hold(Account("acme"), tenant, 1000, NOON_MS)
+    with pytest.raises(QuotaExceeded) as refused:
+        hold(account, tenant, 1, NOON_MS)
+    assert refused.value.code == Code.BUDGET_DAY_EXCEEDED
+    assert refused.value.retry_after_s == (9 * 24 + 12) * 3600
 
 
 def test_the_hour_that_summer_time_takes_is_waited_for_no_longer() -> None:
