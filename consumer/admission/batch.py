@@ -9,6 +9,8 @@ from consumer.admission import ledger
 from consumer.admission.advance import dispatch, forget, wake
 from consumer.admission.cancel import stop
 from consumer.admission.decide import decide
+from consumer.admission.deletion import send_delete_again
+from consumer.admission.deletions import Deletion
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.lapse import lapse
 from consumer.admission.quota import Account
@@ -45,11 +47,13 @@ class Batch:
     _accounts: dict[str, Account] = field(default_factory=dict)
     _requests: dict[RequestKey, OpenRequest | EndedRequest | None] = field(default_factory=dict)
     _early_cancels: dict[RequestKey, int | None] = field(default_factory=dict)
+    _deletions: dict[RequestKey, Deletion | None] = field(default_factory=dict)
     _read: bool = False
 
     @property
     def empty(self) -> bool:
-        return not (self._read or self.messages or self._accounts or self._requests or self._early_cancels)
+        changed = self._accounts or self._requests or self._early_cancels or self._deletions
+        return not (self._read or self.messages or changed)
 
     @property
     def tenants(self) -> set[str]:
@@ -66,6 +70,7 @@ class Batch:
         self._accounts.update(effects.accounts)
         self._requests.update(effects.requests)
         self._early_cancels.update(effects.early_cancels)
+        self._deletions.update(effects.deletions)
         if effects.blamed is not None:
             self.blamed.append(effects.blamed)
 
@@ -84,6 +89,7 @@ class Batch:
                 ledger.early_cancel_record(topic, partition, key, until_ms)
                 for key, until_ms in self._early_cancels.items()
             ),
+            *(ledger.deletion_record(topic, partition, key, deletion) for key, deletion in self._deletions.items()),
             ledger.offsets_record(topic, partition, state),
         ]
 
@@ -124,6 +130,8 @@ def decide_batch(
     while (effects := lapse(state, rules, fleet, state.clock_ms)) is not None:
         batch.take(state, effects)
     _take_all(batch, state, rules, dispatch)
+    while (again := send_delete_again(state, rules, state.clock_ms, fleet)) is not None:
+        batch.take(state, again)
     batch.take(state, forget(state, state.clock_ms))
     return batch
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from consumer.admission.fleet_view import Fleet
-from consumer.admission.state import KeptResult, OpenRequest, PartitionState
+from consumer.admission.known_by import KeptResult
+from consumer.admission.state import OpenRequest, PartitionState
 from schemas.catalog import ModelCard
 from schemas.events import Succeeded
 from schemas.jobs import JobSucceeded
@@ -45,11 +46,10 @@ def look_up(
     revision = _revision(parameters.model, card.pool, fleet, at_ms)
     if revision is None:
         return None
-    found = state.result_of(tenant, _digest(parameters, revision))
-    if found is None:
+    made = state.made(tenant, _digest(parameters, revision))
+    if made is None or made.result is None:
         return None
-    request_id, kept = found
-    return Hit(request_id, revision, _OUTPUTS.validate_json(kept.outputs))
+    return Hit(made.key.request_id, revision, _OUTPUTS.validate_json(made.result.outputs))
 
 
 def keep(state: PartitionState, request: OpenRequest, event: JobSucceeded) -> KeptResult | None:
@@ -57,7 +57,7 @@ def keep(state: PartitionState, request: OpenRequest, event: JobSucceeded) -> Ke
     if not request.seeded or len(event.outputs) != request.parameters.images:
         return None
     digest = _digest(request.parameters, event.weights_revision)
-    if state.result_of(request.key.tenant, digest) is not None:
+    if state.made(request.key.tenant, digest) is not None:
         return None
     return KeptResult(digest, _OUTPUTS.dump_json(event.outputs).decode())
 

@@ -12,6 +12,7 @@ from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn
 from consumer.admission.cancel import cancel
 from consumer.admission.checks import Examined, examine
+from consumer.admission.deletion import delete, deleted
 from consumer.admission.endings import end_cached, end_canceled, end_without_pictures
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.intake import Submission
@@ -30,7 +31,8 @@ from consumer.admission.state import (
 )
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.events import Accepted, Duplicate, Rejected, UsageHeld
-from schemas.requests import CancelRequest, GenerationRequest
+from schemas.jobs import JobDeleted
+from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY
 from transport.records import Record
 
@@ -69,6 +71,8 @@ def _decide_submission(
 
     if isinstance(wish, CancelRequest):
         return cancel(state, submission, wish, rules)
+    if isinstance(wish, DeleteRequest):
+        return delete(state, submission, wish, rules, fleet)
     return _decide_request(state, submission, wish, rules, fleet)
 
 
@@ -195,6 +199,8 @@ def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effe
     key: RequestKey | None = None
     try:
         event, key = intake.read_outcome(record, rules)
+        if isinstance(event, JobDeleted):
+            return deleted(state, event, key, rules, record.timestamp_ms)
         return outcome(state, event, key, rules, record.timestamp_ms)
     except EaselError as refusal:
         return _dead_letter(rules, record, refusal.body())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from consumer.admission import messages, quota
 from consumer.admission.cache import Hit, answer, keep
+from consumer.admission.known_by import KeptResult
 from consumer.admission.quota import Account
 from consumer.admission.rules import REPLAYED_REMEMBERED_MS, Rules
 from consumer.admission.state import (
@@ -15,7 +16,6 @@ from consumer.admission.state import (
     Effects,
     EndedRequest,
     EndState,
-    KeptResult,
     Movement,
     OpenRequest,
     PartitionState,

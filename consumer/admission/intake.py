@@ -13,8 +13,8 @@ from consumer.admission.state import RequestKey
 from schemas.envelope import Envelope
 from schemas.errors import Code, EaselError, ErrorType
 from schemas.ids import require_request_id, require_uuid7
-from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
-from schemas.requests import CancelRequest, GenerationRequest, invalid_request, read_wish
+from schemas.jobs import JobCanceled, JobDeleted, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest, invalid_request, read_wish
 from schemas.signing import IDEMPOTENCY_KEY, verify
 from schemas.tenants import Tenant
 from transport.partitioning import partition_of
@@ -100,8 +100,8 @@ def identify(record: Record, rules: Rules) -> Submission:
     )
 
 
-Wish = GenerationRequest | CancelRequest
-_WISHES: dict[str, type[Wish]] = {kind.TYPE: kind for kind in (GenerationRequest, CancelRequest)}
+Wish = GenerationRequest | CancelRequest | DeleteRequest
+_WISHES: dict[str, type[Wish]] = {kind.TYPE: kind for kind in (GenerationRequest, CancelRequest, DeleteRequest)}
 
 
 def understand(submission: Submission) -> Wish:
@@ -144,7 +144,7 @@ def is_replay(record: Record, rules: Rules) -> bool:
 
 
 _OUTCOMES: dict[str, type[Outcome]] = {
-    kind.TYPE: kind for kind in (JobStarted, JobReleased, JobSucceeded, JobFailed, JobCanceled)
+    kind.TYPE: kind for kind in (JobStarted, JobReleased, JobSucceeded, JobFailed, JobCanceled, JobDeleted)
 }
 
 

@@ -1,21 +1,23 @@
 """The ledger on disk: what each record of ``<prefix>.ledger`` holds, and a partition's memory read back from it.
 
-Keys are ``__init``, ``__offsets``, ``account/<tenant>``, ``request/<tenant>/<id>`` and ``early_cancel/<tenant>/<id>``;
-values are JSON; null forgets.
-Fields are only added within a format. ``__offsets`` is written in the same transaction as what was decided from those
-records: it, not the group's committed offsets, says where to go on.
+Keys are ``__init``, ``__offsets``, ``account/<tenant>``, and before ``<tenant>/<id>``: ``request/``, ``early_cancel/``
+and ``delete/``. Values are JSON; null forgets. Fields are only added within a format. ``__offsets`` is written in the
+same transaction as what was decided from those records: it, not the group's committed offsets, says where to go on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
+from consumer.admission.deletions import Deletion, Wanted
+from consumer.admission.known_by import KeptResult
 from consumer.admission.quota import Account, Bucket, Period
-from consumer.admission.state import EndedRequest, KeptResult, OpenRequest, PartitionState, RequestKey, Start
+from consumer.admission.state import EndedRequest, OpenRequest, PartitionState, RequestKey, Start
 from schemas.requests import Parameters
 from transport.records import Outgoing, Record
 
@@ -25,6 +27,7 @@ __all__ = [
     "Init",
     "Restored",
     "account_record",
+    "deletion_record",
     "early_cancel_record",
     "offsets_record",
     "request_record",
@@ -39,6 +42,7 @@ _OFFSETS_KEY = b"__offsets"
 _ACCOUNT = "account/"
 _REQUEST = "request/"
 _EARLY_CANCEL = "early_cancel/"
+_DELETE = "delete/"
 
 
 class Init(BaseModel):
@@ -85,6 +89,9 @@ class Restored:
         elif key.startswith(_EARLY_CANCEL):
             tenant, _, request_id = key.removeprefix(_EARLY_CANCEL).partition("/")
             self.state.early_cancels.put(RequestKey(tenant, request_id), content["until_ms"])
+        elif key.startswith(_DELETE):
+            tenant, _, request_id = key.removeprefix(_DELETE).partition("/")
+            self.state.deletions.put(RequestKey(tenant, request_id), _read_deletion(content))
         elif key.startswith(_ACCOUNT):
             tenant = key.removeprefix(_ACCOUNT)
             self.state.accounts[tenant] = _read_account(tenant, content)
@@ -139,6 +146,18 @@ def request_record(topic: str, partition: int, key: RequestKey, request: OpenReq
     return Outgoing(
         topic=topic, key=f"{_REQUEST}{key.tenant}/{key.request_id}".encode(), value=value, partition=partition
     )
+
+
+def deletion_record(topic: str, partition: int, key: RequestKey, deletion: Deletion | None) -> Outgoing:
+    """A delete that is with the fleet; None: it was reported."""
+    value = None if deletion is None else to_json(asdict(deletion))
+    return Outgoing(
+        topic=topic, key=f"{_DELETE}{key.tenant}/{key.request_id}".encode(), value=value, partition=partition
+    )
+
+
+def _read_deletion(content: dict[str, Any]) -> Deletion:
+    return Deletion(tuple(Wanted(*one) for one in content["wanted"]), content["attempt"], content["sent_ms"])
 
 
 def early_cancel_record(topic: str, partition: int, key: RequestKey, until_ms: int | None) -> Outgoing:

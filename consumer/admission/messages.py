@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from consumer.admission.deletions import Deletion
 from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, Submission, home_of, is_replay
 from consumer.admission.placement import jobs_partition
 from consumer.admission.quota import Account, balance
@@ -14,10 +15,10 @@ from schemas.envelope import Envelope
 from schemas.errors import ErrorBody
 from schemas.events import Event, Usage
 from schemas.ids import event_id
-from schemas.jobs import Control, JobAssigned
+from schemas.jobs import Control, DeleteAssigned, JobAssigned
 from transport.records import Outgoing, Record
 
-__all__ = ["answer", "control", "dead_lettered", "job", "moved", "rerouted", "result", "usage"]
+__all__ = ["answer", "control", "dead_lettered", "delete_job", "job", "moved", "rerouted", "result", "usage"]
 
 
 def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None) -> list[Outgoing]:
@@ -88,6 +89,16 @@ def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
         headers=envelope.headers(),
         partition=jobs_partition(rules.partition, request.sequence, rules.jobs_partitions),
     )
+
+
+def delete_job(rules: Rules, key: RequestKey, deletion: Deletion, *, pool: str, partition: int) -> Outgoing:
+    """For any worker: what the store holds of this request is to go."""
+    event = DeleteAssigned(
+        tenant=key.tenant, request_id=key.request_id, delete_id=deletion.delete_id, attempt=deletion.attempt
+    )
+    number, traceparent = f"{deletion.delete_id}/{deletion.attempt}", deletion.wanted[0].traceparent
+    envelope = _envelope(rules, event, number, deletion.sent_ms, traceparent)
+    return Outgoing(rules.topics.jobs(pool), envelope.data, headers=envelope.headers(), partition=partition)
 
 
 def control(

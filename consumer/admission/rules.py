@@ -35,7 +35,7 @@ class Rules:
     """How long an ended request's id is known. Longer than a token may live and an id may be away from its time
     together (24 h and 24 h): whoever captured a request can't have it run twice."""
     lease_ms: int = 60_000
-    """A job that nobody has named for this long, while its pool has a living worker, is sent again."""
+    """What is with the fleet and was not heard of for this long, while somebody there lives, is sent again."""
     own_topics: frozenset[str] = frozenset()
     """Tenants whose own results topic exists; until it does, the shared one serves."""
 

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from consumer.admission.deletions import Deletion, Deletions
 from consumer.admission.early_cancels import EarlyCancels
 from consumer.admission.fairness import Turns, rank_of
 from consumer.admission.keys import RequestKey
+from consumer.admission.known_by import KeptResult, KnownBy
 from consumer.admission.leases import Leases
 from consumer.admission.quota import Account
 from schemas.jobs import JobStarted
@@ -26,7 +28,6 @@ __all__ = [
     "Decision",
     "Effects",
     "EndedRequest",
-    "KeptResult",
     "Movement",
     "OpenRequest",
     "PartitionState",
@@ -98,16 +99,6 @@ class OpenRequest:
         return sum(start.alone for start in self.starts)
 
 
-class KeptResult(NamedTuple):
-    """What later requests can be answered by: made by which weights and parameters, and the outputs as JSON.
-
-    JSON, because there may be very many of them: a third of what the objects take.
-    """
-
-    digest: str
-    outputs: str
-
-
 @dataclass(frozen=True, slots=True)
 class EndedRequest:
     """A request that has ended: remembered longer than any token that could bring it again lives."""
@@ -154,6 +145,8 @@ class Effects:
     """The new content; None forgets."""
     early_cancels: dict[RequestKey, int | None] = field(default_factory=dict)
     """Until when a cancel of a request that has not arrived is remembered; None forgets."""
+    deletions: dict[RequestKey, Deletion | None] = field(default_factory=dict)
+    """Deletes that are out; None: it was reported."""
     decisions: list[Decision] = field(default_factory=list)
     moved: list[Movement] = field(default_factory=list)
     turn: int = 0
@@ -167,6 +160,7 @@ class Effects:
         self.accounts |= later.accounts
         self.requests |= later.requests
         self.early_cancels |= later.early_cancels
+        self.deletions |= later.deletions
         self.decisions += later.decisions
         self.moved += later.moved
         self.turn = max(self.turn, later.turn)
@@ -186,11 +180,10 @@ class PartitionState:
         self.turn = 0
         """The partition's own time: the tag of whoever was served last."""
         self.early_cancels = EarlyCancels()
+        self.deletions = Deletions()
         self.leases = Leases()
-        self._by_idempotency_key: dict[tuple[str, str], str] = {}
-        """Tenant and key → the id of the request that came under it first."""
-        self._results: dict[tuple[str, str], str] = {}
-        """Tenant and digest → the id of the request whose result it is."""
+        self._idempotency_keys = KnownBy()
+        self._results = KnownBy()
         self._open_of: dict[str, dict[RequestKey, None]] = {}
         self._turns: Turns[RequestKey] = Turns()
         self._in_flight: set[RequestKey] = set()
@@ -204,16 +197,14 @@ class PartitionState:
 
     def under_idempotency_key(self, tenant: str, idempotency_key: str) -> OpenRequest | EndedRequest | None:
         """The request that came under this key of a tenant, as long as it is remembered itself."""
-        request_id = self._by_idempotency_key.get((tenant, idempotency_key))
-        return None if request_id is None else self.requests.get(RequestKey(tenant, request_id))
+        key = self._idempotency_keys.get(tenant, idempotency_key)
+        return self.requests.get(key) if key else None
 
-    def result_of(self, tenant: str, digest: str) -> tuple[str, KeptResult] | None:
-        """The result of a tenant that has this digest, with the id of the request that made it."""
-        request_id = self._results.get((tenant, digest))
-        request = None if request_id is None else self.requests.get(RequestKey(tenant, request_id))
-        if request_id is None or not isinstance(request, EndedRequest) or request.result is None:
-            return None
-        return request_id, request.result
+    def made(self, tenant: str, digest: str) -> EndedRequest | None:
+        """The request of a tenant whose result has this digest."""
+        key = self._results.get(tenant, digest)
+        request = self.requests.get(key) if key else None
+        return request if isinstance(request, EndedRequest) else None
 
     def next_turn(self, may_send: Callable[[str], bool]) -> OpenRequest | None:
         """The queued request whose turn it is, among the tenants that ``may_send``."""
@@ -278,6 +269,8 @@ class PartitionState:
             self.put(key, request)
         for key, until_ms in effects.early_cancels.items():
             self.early_cancels.put(key, until_ms)
+        for key, deletion in effects.deletions.items():
+            self.deletions.put(key, deletion)
 
     def put(self, key: RequestKey, request: OpenRequest | EndedRequest | None) -> None:
         """Set or forget one request, and what is derived from it."""
@@ -292,20 +285,15 @@ class PartitionState:
             self._open_of.setdefault(key.tenant, {})[key] = None
         elif isinstance(before, OpenRequest):
             del self._open_of[key.tenant][key]
-        if isinstance(before, EndedRequest) and before.result is not None:
-            self._results.pop((key.tenant, before.result.digest), None)
+        self._idempotency_keys.change(key, _key_of(before), _key_of(request))
+        self._results.change(key, _digest_of(before), _digest_of(request))
         if request is None:
             self.requests.pop(key, None)
-            if before is not None and before.idempotency_key is not None:
-                self._by_idempotency_key.pop((key.tenant, before.idempotency_key), None)
             return
         self.requests[key] = request
-        if request.idempotency_key is not None:
-            self._by_idempotency_key[key.tenant, request.idempotency_key] = key.request_id
         if isinstance(request, EndedRequest):
-            if request.result is not None:
-                self._results[key.tenant, request.result.digest] = key.request_id
-            heapq.heappush(self._forget, (request.forget_ms, key))
+            if not isinstance(before, EndedRequest):
+                heapq.heappush(self._forget, (request.forget_ms, key))
             return
         self.sequence = max(self.sequence, request.sequence)
         if request.state == "queued" and request.deadline_ms is not None:
@@ -319,3 +307,11 @@ class PartitionState:
             self._in_flight.add(key)
             self._in_flight_of[key.tenant] += 1
             self.leases.renew(key)
+
+
+def _key_of(request: OpenRequest | EndedRequest | None) -> str | None:
+    return request.idempotency_key if request else None
+
+
+def _digest_of(request: OpenRequest | EndedRequest | None) -> str | None:
+    return request.result.digest if isinstance(request, EndedRequest) and request.result else None
