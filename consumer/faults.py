@@ -31,6 +31,13 @@ POINTS = frozenset(
         "generation.after_manifest",
         "generation.before_outcome",
         "generation.after_outcome",
+        "generation.before_canceled",
+        "generation.after_canceled",
+        "generation.before_delete",
+        "generation.after_manifest_deleted",
+        "generation.before_deleted",
+        "generation.after_deleted",
+        "generation.after_peer_ended",
         "generation.before_offset_commit",
     }
 )

@@ -66,16 +66,24 @@ class Heart:
         self._publisher = publisher
         self._clock = clock
         self._report = report
+        self._asked = asyncio.Event()
+
+    def beat(self) -> None:
+        """Publish now: the others should not wait a second for what has just changed."""
+        self._asked.set()
 
     async def run(self) -> None:
         """Beat until cancelled; then tell the others that this instance has left."""
         instance = self._report().instance
         try:
             while True:
+                self._asked.clear()
                 with contextlib.suppress(TransportError):
                     ack = await self._tell(instance, self._report().model_dump_json().encode())
                     self._clock.heard(ack.timestamp_ms)
-                await asyncio.sleep(_BEAT_S)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_BEAT_S):
+                        await self._asked.wait()
         finally:
             with contextlib.suppress(TransportError):
                 await self._tell(instance, None)

@@ -11,7 +11,7 @@ GENERATION: tuple[Definition, ...] = (
         "easel_generation_jobs_total",
         "jobs",
         ("result",),
-        "Jobs ended here: succeeded, replayed (from a manifest), failed, released, dropped, malformed.",
+        "Jobs ended here: succeeded, replayed (by manifest), failed, canceled, deleted, released, dropped, malformed.",
         "failed: the log and the outcome carry the code.",
     ),
     counter("easel_generation_batches_total", "batches", (), "Batches given to the engine.", "-"),

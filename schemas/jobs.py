@@ -31,6 +31,8 @@ class JobAssigned(Event):
     alone: bool = False
     """Run it in a batch of its own: a start of it never ended."""
     cost_milliunits: int
+    work_milliunits: int = 0
+    """What it takes of the fleet: the cost before the tenant's price. 0 from an admission that did not say it."""
     parameters: Parameters
 
 

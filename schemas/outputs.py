@@ -14,7 +14,16 @@ from pydantic import BaseModel
 
 from schemas.ids import time_of
 
-__all__ = ["MEDIA_TYPES", "ImageFormat", "Manifest", "Output", "manifest_key", "output_key", "tenant_prefix"]
+__all__ = [
+    "MEDIA_TYPES",
+    "ImageFormat",
+    "Manifest",
+    "Output",
+    "manifest_key",
+    "output_key",
+    "request_prefix",
+    "tenant_prefix",
+]
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 MEDIA_TYPES: dict[ImageFormat, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -69,6 +78,11 @@ def output_key(
     """The key of a picture with this content."""
     extension = "jpg" if format == "jpeg" else format
     return f"{_folder(tenant, request_id)}/{index}-{sha256[:16]}.{extension}"
+
+
+def request_prefix(tenant: str, request_id: str) -> str:
+    """Everything of a request lies under this prefix."""
+    return f"{_folder(tenant, request_id)}/"
 
 
 def manifest_key(tenant: str, request_id: str) -> str:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -29,7 +24,8 @@ from schemas.settings import Settings
 from schemas.signing import Signer
 from schemas.tenants import load_tenants
 from schemas.topics import Topics
-from tests.consumer.generation.harness import environment, free_port, write_null_models
+from tests.consumer.generation.harness import environment, write_null_models
+from tests.stage import Stage, free_port
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing, Record
@@ -217,58 +213,6 @@ class House:
         )
         self.stages.append(stage)
         return stage.start()
-
-
-@dataclass
-class Stage:
-    """``python -m consumer.<name>``."""
-
-    name: str
-    log: Path
-    port: int
-    environment: Mapping[str, str]
-    process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> Self:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"consumer.{self.name}"],
-                env={**os.environ, **self.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        return self
-
-    async def ready(self, within_s: float = 40.0) -> Self:
-        deadline = time.monotonic() + within_s
-        while True:
-            status, body = await asyncio.to_thread(self.get, "/health/ready")
-            if status == 200:
-                return self
-            assert time.monotonic() < deadline, f"{self.name} is not ready: {body}\n{self.log.read_text()[-3000:]}"
-            await asyncio.sleep(0.05)
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=2.0)
-        except httpx.TransportError as error:
-            return 0, repr(error)
-        return answer.status_code, answer.text
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        self.process.send_signal(number)
-
-    async def ended(self, within_s: float = 20.0) -> int:
-        """Its exit code."""
-        assert self.process is not None
-        return await asyncio.to_thread(self.process.wait, within_s)
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
 
 
 def told(record: Record) -> dict[str, Any]:

@@ -80,6 +80,7 @@ def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
         attempt=request.attempt,
         alone=request.alone,
         cost_milliunits=request.cost,
+        work_milliunits=request.work,
         parameters=request.parameters,
     )
     envelope = _envelope(rules, event, request.attempt, at_ms, request.traceparent)

@@ -117,14 +117,25 @@ class _Worker:
     def _generate(self, batch: Batch) -> Done:
         if self._engine is None:
             raise EngineError(Code.MODEL_UNAVAILABLE, f"the model {batch.model!r} is not loaded")
-        self._send(Step(0))
+        left: set[str] = set()
+
+        def on_step(step: int) -> None:
+            # Told here, not by the engine: one that can't shrink its batch goes on with a picture that nobody gets.
+            leaving: frozenset[str] = frozenset()
+            # After the last step a picture is made: it may as well be had.
+            if self._canceled and step < batch.shape.steps:
+                leaving = frozenset(item.id for item in batch.items if item.id in self._canceled) - left
+                left.update(leaving)
+            self._send(Step(step, leaving))
+
+        on_step(0)
         began = time.monotonic()
         try:
-            made = self._engine.generate(batch, lambda step: self._send(Step(step)), self._canceled.__contains__)
+            made = self._engine.generate(batch, on_step, left.__contains__)
         finally:
             # Before the answer: what comes after it is about the next batch.
             self._canceled.clear()
-        by_id: dict[str, Made | Missed] = {result.id: result for result in made}
+        by_id: dict[str, Made | Missed] = {result.id: result for result in made if result.id not in left}
         results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
         return Done(results, time.monotonic() - began, self._engine.weights_revision)
 

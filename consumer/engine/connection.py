@@ -25,12 +25,20 @@ _PASSED_ON = ("EASEL_NULL_STEP_S",)
 
 
 class EngineLostError(Exception):
-    """The engine's process is gone. ``cause``: ``died``, ``hang`` or ``stopped``. The message is for operators."""
+    """The engine's process is gone. ``cause``: ``died``, ``hang``, ``stopped``, or ``load`` while it loaded a model.
 
-    def __init__(self, cause: str, message: str) -> None:
-        super().__init__(cause, message)
+    ``how`` it went may be told to anyone; the message, which has its last words too, is for operators.
+    """
+
+    def __init__(self, cause: str, how: str, last_words: str = "") -> None:
+        super().__init__(cause, how, last_words)
         self.cause = cause
-        self.message = message
+        self.how = how
+        self.last_words = last_words
+
+    @property
+    def message(self) -> str:
+        return self.how + (f"; the end of its stderr:\n{self.last_words}" if self.last_words else "")
 
     def __str__(self) -> str:
         return self.message
@@ -114,7 +122,7 @@ class ChildConnection:
             # For those who ask again.
             self._answers.put_nowait(None)
             cause = await self.ended()
-            raise EngineLostError(cause, self._how_it_ended())
+            raise EngineLostError(cause, self._how_it_ended(), "\n".join(self._tail))
         if isinstance(message, Problem):
             raise EngineError(message.code, message.message)
         return message
@@ -176,8 +184,7 @@ class ChildConnection:
                 how += " (the kernel does so when memory runs out)"
         else:
             how = f"ended with status {code}"
-        tail = "\n".join(self._tail)
-        return f"the engine's process {how}" + (f"; the end of its stderr:\n{tail}" if tail else "")
+        return f"the engine's process {how}"
 
 
 def _environment() -> dict[str, str]:

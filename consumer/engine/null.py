@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,10 +13,13 @@ import numpy as np
 from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape
 from schemas.catalog import ModelCard
 
-__all__ = ["STEP_VARIABLE", "NullEngine"]
+__all__ = ["DEADLY_PROMPT", "STEP_VARIABLE", "NullEngine"]
 
 STEP_VARIABLE = "EASEL_NULL_STEP_S"
 """Seconds that a step takes; none when absent."""
+
+DEADLY_PROMPT = "easel-null: die"
+"""A prompt that begins so ends the process hard, after the first step: a request that kills its worker's engine."""
 
 _CELLS = 8
 
@@ -46,6 +50,8 @@ class NullEngine:
             if self._step_s:
                 time.sleep(self._step_s)
             on_step(step)
+            if any(item.prompt.startswith(DEADLY_PROMPT) for item in left):
+                os.kill(os.getpid(), signal.SIGKILL)
         return [Made(item.id, _mosaic(item, batch.shape)) for item in left]
 
     def unload(self) -> None:

@@ -27,7 +27,7 @@ _BACKOFF_S = 0.25
 _MAX_BACKOFF_S = 30.0
 
 
-def _ignore(_: str) -> None:
+def _ignore(*_: object) -> None:
     """Nobody wants to know."""
 
 
@@ -70,11 +70,17 @@ class EngineProcess:
         self._model: str | None = None
         self._wanted: str | None = None
         self._revision = ""
+        self._canceled: set[str] = set()
 
     @property
     def up(self) -> bool:
         """Whether the child runs and has the last model loaded."""
         return self._up.is_set()
+
+    @property
+    def loaded(self) -> dict[str, str]:
+        """The model that is loaded, with the revision of its weights."""
+        return {} if self._model is None else {self._model: self._revision}
 
     @property
     def pid(self) -> int | None:
@@ -99,8 +105,12 @@ class EngineProcess:
         """Wait until a child is up; returns at once after ``stop``."""
         await self._up.wait()
 
-    async def generate(self, batch: Batch, on_step: Callable[[int], None]) -> BatchDone:
+    async def generate(
+        self, batch: Batch, on_step: Callable[[int], None], on_left: Callable[[str, int], None] = _ignore
+    ) -> BatchDone:
         """Run a batch; waits for the batch before it, and for a child that is being started.
+
+        ``on_left(id, steps)``: this item was canceled, and left when so many steps were done.
 
         Raises ``EngineError`` when the call failed, ``EngineLostError`` when the child was lost in it.
         """
@@ -111,16 +121,26 @@ class EngineProcess:
                 try:
                     if self._model != batch.model:
                         begun = True
-                        await self._load(child, batch.model)
+                        try:
+                            await self._load(child, batch.model)
+                        except EngineLostError as error:
+                            raise EngineLostError("load", error.how, error.last_words) from None
                     child.send(Generate(batch))
+                    if self._canceled:
+                        # While the model was being loaded, or by a child that is gone.
+                        child.send(Cancel(frozenset(self._canceled)))
                     while True:
                         answer = await child.answer(self._hang_s)
                         begun = True
                         if isinstance(answer, Done):
                             self._failures = 0
+                            self._revision = answer.weights_revision
                             return BatchDone(answer, answer.weights_revision)
-                        if isinstance(answer, Step) and answer.step > 0:
-                            on_step(answer.step)
+                        if isinstance(answer, Step):
+                            for item in answer.left:
+                                on_left(item, answer.step)
+                            if answer.step > 0:
+                                on_step(answer.step)
                 except EngineLostError as error:
                     if not self._stopped:
                         self._up.clear()
@@ -132,11 +152,16 @@ class EngineProcess:
                     child.kill()
                     self._up.clear()
                     raise
+                finally:
+                    if begun:
+                        self._canceled.clear()
 
     def cancel(self, ids: Iterable[str]) -> None:
-        """These items of the running batch are not wanted any more."""
+        """These items of the batch that runs, or is about to, are not wanted any more."""
+        wanted = frozenset(ids)
+        self._canceled |= wanted
         if self._child is not None:
-            self._child.send(Cancel(frozenset(ids)))
+            self._child.send(Cancel(wanted))
 
     async def stop(self) -> None:
         """Kill the child, also in the middle of a batch, for good. A second call does nothing."""

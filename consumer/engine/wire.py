@@ -74,14 +74,16 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """So many steps are done; none means that the batch has been taken."""
+    """So many steps are done; none means that the batch has been taken. ``left``: items that were canceled before the
+    next one, and are not in the batch any more."""
 
     step: int
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Canceled:
-    """An item that left before it was done."""
+    """An item that left before it was done: a ``Step`` has said when."""
 
     id: str
 

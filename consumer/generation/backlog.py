@@ -6,12 +6,15 @@ One event loop uses it, and no method waits: what is true when a method begins i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from consumer.generation.batching import Batcher, BatchKey, Piece
 from consumer.generation.jobs import Job, JobKey
 from consumer.generation.offsets import Offsets, Token
+from schemas.fleet import HeldJob
 from schemas.jobs import JobAssigned
 from transport.records import TopicPartition
 
@@ -19,6 +22,9 @@ __all__ = ["Backlog"]
 
 # A rebalance delivers again what was not committed in time: a few seconds of work at most.
 _REMEMBERED = 10_000
+_TOLD_S = 60.0
+_TOLD = 1_000
+"""Ended jobs that a heartbeat names at most, the newest: about 70 KB. One that goes untold is found by its manifest."""
 
 
 class Backlog:
@@ -32,12 +38,36 @@ class Backlog:
         self.completed = asyncio.Event()
         """Set when there may be an offset to commit."""
         self._jobs: dict[JobKey, Job] = {}
-        self._ended: OrderedDict[JobKey, None] = OrderedDict()
+        self._ended: OrderedDict[JobKey, float] = OrderedDict()
 
     @property
     def jobs(self) -> list[Job]:
         """Those that wait, run or are being stored."""
         return list(self._jobs.values())
+
+    @property
+    def work_left(self) -> int:
+        """Of the jobs that are to run here, in milli-units."""
+        return sum(job.work_left for job in self._jobs.values() if not job.left_to_peer)
+
+    @property
+    def waiting(self) -> int:
+        """What was taken on and is not done."""
+        return max(len(self._jobs), self.offsets.pending)
+
+    def attempts_at(self, tenant: str, request_id: str) -> list[Job]:
+        """The jobs of one request."""
+        return [job for job in self._jobs.values() if job.key[:2] == (tenant, request_id)]
+
+    def held(self) -> list[HeldJob]:
+        """Every job that is here, and those that ended within the last minute, as the others are told."""
+        held = [HeldJob(*job.key, "running" if job.announced else "waiting") for job in self._jobs.values()]
+        oldest = time.monotonic() - _TOLD_S
+        for key, ended_at in islice(reversed(self._ended.items()), _TOLD):
+            if ended_at < oldest:
+                break
+            held.append(HeldJob(*key, "ended"))
+        return held
 
     def admit(self, assigned: JobAssigned, traceparent: str | None, delivery: Token[TopicPartition]) -> Job | None:
         """A job as it arrives; None for one that runs, waits or just ended here, which this delivery then joins."""
@@ -58,6 +88,11 @@ class Backlog:
         if self.wanted(job):
             self.batcher.add(job, job.batch_key, range(job.parameters.images), alone=job.alone)
             self.changed.set()
+
+    def isolate(self, job: Job) -> None:
+        """What is left of it runs with no other job."""
+        job.alone = True
+        self.batcher.isolate(job)
 
     def put_back(self, job: Job, indices: Iterable[int]) -> None:
         """These pictures have to be made again, before anything else."""
@@ -88,7 +123,8 @@ class Backlog:
         self.batcher.remove(job)
         if self._jobs.get(job.key) is job:
             del self._jobs[job.key]
-        self._ended[job.key] = None
+        self._ended[job.key] = time.monotonic()
+        self._ended.move_to_end(job.key)
         if len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)
         for delivery in job.deliveries:

@@ -87,6 +87,16 @@ class Batcher(Generic[Owner]):
         """Forget what waits of this job."""
         self._waiting = deque(entry for entry in self._waiting if entry.owner != owner)
 
+    def isolate(self, owner: Owner) -> None:
+        """What waits of this job is to run with no other job's."""
+        for entry in self._waiting:
+            entry.alone = entry.alone or entry.owner == owner
+
+    def room(self, key: BatchKey) -> int:
+        """The most pictures of this kind that run together."""
+        budget = self._budget(key)
+        return max(1, min(budget, self._lowered.get(key, budget)))
+
     def lower(self, key: BatchKey, budget: int) -> None:
         """From now on at most ``budget`` pictures of this kind: more of them did not fit in memory."""
         self._lowered[key] = max(1, budget)
@@ -97,7 +107,7 @@ class Batcher(Generic[Owner]):
             return None
         lead = self._waiting[0]
         key = lead.key
-        room = max(1, min(self._budget(key), self._lowered.get(key, self._budget(key))))
+        room = self.room(key)
         taken: list[Piece[Owner]] = []
         kept: deque[_Waiting[Owner]] = deque()
         for entry in self._waiting:

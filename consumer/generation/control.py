@@ -1,10 +1,11 @@
-"""The notes of the control topic: which attempts are not wanted any more."""
+"""The notes of the control topic: which attempts are not wanted any more, and which are to run alone."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -18,7 +19,7 @@ from transport.errors import OffsetsUnknown, TransportError
 from transport.records import Record
 from transport.tail import Tail
 
-__all__ = ["ControlNotes"]
+__all__ = ["ControlNotes", "Note"]
 
 _RETRY_S = 1.0
 # The topic keeps its notes for three days, which is how long a job may lie in its own.
@@ -28,6 +29,23 @@ _PRUNE_EVERY = 1_000
 _log = logger("generation")
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """All that has been said about a request."""
+
+    min_attempt: int = 0
+    canceled: bool = False
+    alone: bool = False
+    at_s: float = 0.0
+
+    def drops(self, attempt: int) -> bool:
+        """Whether this attempt is not wanted any more."""
+        return attempt < self.min_attempt
+
+
+_NOTHING = Note()
+
+
 class ControlNotes:
     """Follows the topic; ``read_up`` is set once all that was there at the start is known."""
 
@@ -35,7 +53,7 @@ class ControlNotes:
         """``on_note(tenant, request_id)`` is called for each note, once it is in force."""
         self._kafka = kafka
         self._on_note = on_note
-        self._notes: dict[tuple[str, str], tuple[int, float]] = {}
+        self._notes: dict[tuple[str, str], Note] = {}
         self._since_pruned = 0
         self.read_up = asyncio.Event()
 
@@ -60,10 +78,9 @@ class ControlNotes:
                 _log.warning("the control topic can't be read", reason=str(error))
             await asyncio.sleep(_RETRY_S)
 
-    def drops(self, tenant: str, request_id: str, attempt: int) -> bool:
-        """Whether this attempt is not wanted any more."""
-        note = self._notes.get((tenant, request_id))
-        return note is not None and attempt < note[0]
+    def about(self, tenant: str, request_id: str) -> Note:
+        """What holds for this request."""
+        return self._notes.get((tenant, request_id), _NOTHING)
 
     async def _note_reached(self, tail: Tail) -> None:
         await tail.caught_up.wait()
@@ -78,9 +95,13 @@ class ControlNotes:
             _log.error("a note on the control topic is malformed", offset=record.offset, reason=str(error)[:200])
             return
         key = note.tenant, note.request_id
-        known = self._notes.get(key)
-        lowest = max(note.min_attempt, known[0] if known else 0)
-        self._notes[key] = lowest, record.timestamp_ms / 1000
+        known = self.about(*key)
+        self._notes[key] = Note(
+            max(note.min_attempt, known.min_attempt),
+            note.canceled or known.canceled,
+            note.alone or known.alone,
+            record.timestamp_ms / 1000,
+        )
         self._prune()
         self._on_note(*key)
 
@@ -90,4 +111,4 @@ class ControlNotes:
             return
         self._since_pruned = 0
         oldest = time.time() - _KEPT_S
-        self._notes = {key: note for key, note in self._notes.items() if note[1] >= oldest}
+        self._notes = {key: note for key, note in self._notes.items() if note.at_s >= oldest}

@@ -67,9 +67,15 @@ class Finisher:
         job.closing = True
         self._spawn(self._report_success(job, manifest, "replayed"))
 
+    def cancel(self, job: Job) -> None:
+        """Its tenant does not want it any more: say how far it came."""
+        job.dropped = job.closing = True
+        self._backlog.batcher.remove(job)
+        self._spawn(self._cancel(job))
+
     def drop(self, job: Job) -> None:
         """Nobody wants it any more, nor a word about it."""
-        job.dropped = True
+        job.dropped = job.closing = True
         self._end(job, "dropped")
 
     async def settled(self) -> None:
@@ -130,6 +136,15 @@ class Finisher:
         await self._reports.failed(job, cause, retryable=code in _RETRYABLE)
         fault("generation.after_outcome")
         self._end(job, "failed", code=code.value, reason=message)
+
+    async def _cancel(self, job: Job) -> None:
+        # Said only now, it is true that nothing more of it will come into the store.
+        await asyncio.gather(*job.saves.values(), return_exceptions=True)
+        steps_run = job.steps_run + len(job.saves) * job.parameters.steps
+        fault("generation.before_canceled")
+        await self._reports.canceled(job, steps_run)
+        fault("generation.after_canceled")
+        self._end(job, "canceled", steps_run=steps_run)
 
     def _end(self, job: Job, result: str, **facts: object) -> None:
         self._backlog.end(job)

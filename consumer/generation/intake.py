@@ -1,4 +1,4 @@
-"""From a record to a job that may run: decoded, not called off, and not done already."""
+"""From a record to a job that may run: decoded, not begun elsewhere, not called off, and not done already."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from consumer.dead_letters import dead_letter
+from consumer.faults import fault
 from consumer.generation.backlog import Backlog
 from consumer.generation.control import ControlNotes
+from consumer.generation.deleting import Deleter
 from consumer.generation.finishing import Finisher
 from consumer.generation.jobs import Job, read_job
 from consumer.generation.offsets import Token
 from consumer.generation.outputs import Outputs, StoreFailedError
+from consumer.generation.peers import Peers
 from consumer.generation.reports import patiently
 from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.catalog import ModelCard
 from schemas.connection import KafkaSettings
 from schemas.errors import Code, EaselError
+from schemas.jobs import DeleteAssigned
 from schemas.topics import Topics
 from transport.kafka import Publisher
 from transport.records import Record, TopicPartition
@@ -26,6 +30,7 @@ from transport.records import Record, TopicPartition
 __all__ = ["Intake"]
 
 _AT_ONCE = 8
+_LOOK_S = 0.1
 
 _log = logger("generation")
 
@@ -38,7 +43,9 @@ class Intake:
         kafka: KafkaSettings,
         backlog: Backlog,
         notes: ControlNotes,
+        peers: Peers,
         outputs: Outputs,
+        deleter: Deleter,
         finisher: Finisher,
         publisher: Publisher,
         cards: Mapping[str, ModelCard],
@@ -47,7 +54,9 @@ class Intake:
         self._kafka = kafka
         self._backlog = backlog
         self._notes = notes
+        self._peers = peers
         self._outputs = outputs
+        self._deleter = deleter
         self._finisher = finisher
         self._publisher = publisher
         self._cards = cards
@@ -65,9 +74,12 @@ class Intake:
         except EaselError as error:
             self._spawn(self._to_dead_letters(record, error, delivery))
             return
+        if isinstance(assigned, DeleteAssigned):
+            self._spawn(self._deleter.delete(assigned, traceparent, delivery))
+            return
         job = self._backlog.admit(assigned, traceparent, delivery)
         if job is not None:
-            self._spawn(self._prepare(job))
+            self._spawn(self._prepare(job, fresh=delivery.fresh))
 
     async def stop(self) -> None:
         """Leave what was not prepared: it will be delivered again, here or elsewhere."""
@@ -76,30 +88,56 @@ class Intake:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _prepare(self, job: Job) -> None:
+    async def _prepare(self, job: Job, *, fresh: bool) -> None:
         await self._notes.read_up.wait()
-        assigned = job.assigned
-        if self._notes.drops(assigned.tenant, assigned.request_id, assigned.attempt):
-            self._finisher.drop(job)
+        if not fresh and await self._is_left_to_a_peer(job):
             return
+        note = self._notes.about(job.assigned.tenant, job.assigned.request_id)
+        if note.drops(job.assigned.attempt):
+            (self._finisher.cancel if note.canceled else self._finisher.drop)(job)
+            return
+        job.alone = job.alone or note.alone
         if job.parameters.model not in self._cards:
             self._finisher.fail(
                 job, Code.MODEL_UNAVAILABLE, f"the workers of this pool have no model {job.parameters.model!r}"
             )
+            return
+        if fresh and job.assigned.attempt == 1:
+            # Nobody has had it, nor another attempt: there is no manifest, and the store need not be asked.
+            self._backlog.enqueue(job)
             return
         try:
             async with self._looking:
                 manifest = await self._outputs.manifest(job)
         except StoreFailedError as error:
             _log.error("the store failed", reason=str(error), **job.log_facts())
-            self._finisher.fail(job, Code.STORE_FAILED, "the object store can't be reached")
+            if not job.closing:
+                self._finisher.fail(job, Code.STORE_FAILED, "the object store can't be reached")
             return
-        if job.dropped:
+        if job.closing:
             return
         if manifest is not None:
             self._finisher.replay(job, manifest)
         else:
             self._backlog.enqueue(job)
+
+    async def _is_left_to_a_peer(self, job: Job) -> bool:
+        """Wait while another worker is at it. Returns whether nothing is left to do for it here."""
+        await self._peers.read_up.wait()
+        job.left_to_peer = True
+        while (claim := self._peers.claim(job.key)) in {None, "runs"}:
+            # Looked at again, not waited for: that a peer has died is told by nobody.
+            await asyncio.sleep(_LOOK_S)
+            if not self._backlog.wanted(job):
+                # Its partition has gone to somebody else.
+                return True
+        job.left_to_peer = False
+        if claim == "ended":
+            fault("generation.after_peer_ended")
+            self._finisher.drop(job)
+            return True
+        job.alone = job.alone or claim == "broken_off"
+        return False
 
     async def _to_dead_letters(self, record: Record, error: EaselError, delivery: Token[TopicPartition]) -> None:
         _log.error(

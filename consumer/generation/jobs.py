@@ -14,7 +14,7 @@ from consumer.generation.batching import BatchKey, batch_key
 from consumer.generation.offsets import Token
 from schemas.envelope import Envelope
 from schemas.errors import Code, EaselError
-from schemas.jobs import JobAssigned
+from schemas.jobs import DeleteAssigned, JobAssigned
 from schemas.outputs import Output
 from schemas.requests import Parameters
 from schemas.tenants import TenantId
@@ -25,6 +25,7 @@ __all__ = ["Job", "JobKey", "read_job"]
 JobKey = tuple[str, str, int]
 """Tenant, request id, attempt."""
 
+_KINDS: dict[str, type[JobAssigned | DeleteAssigned]] = {kind.TYPE: kind for kind in (JobAssigned, DeleteAssigned)}
 _TENANT: TypeAdapter[str] = TypeAdapter(TenantId)
 
 
@@ -36,21 +37,27 @@ class Job:
     traceparent: str | None
     deliveries: list[Token[TopicPartition]]
     alone: bool = False
-    """Runs with no other job: a batch that it was in was lost or failed."""
+    """Runs with no other job: a start of it never ended, or a batch that it was in was lost or failed."""
     announced: bool = False
     """Its start is known to admission, and has not ended."""
     starts: int = 0
     losses: int = 0
-    """Engine processes that were lost with it."""
+    """Engine processes that were lost with nothing but it."""
     engine_s: float = 0.0
     weights_revision: str = ""
     saves: dict[int, asyncio.Task[Output]] = field(default_factory=dict)
     """The pictures that are made, by index, on their way into the store."""
     missed: dict[int, Missed] = field(default_factory=dict)
+    steps_run: int = 0
+    """Over the pictures that were given up in the middle."""
+    left_to_peer: bool = False
+    """Another worker may be at it: nothing is done with it here."""
     dropped: bool = False
     """Not wanted any more: a newer attempt is out, or the request has ended."""
+    canceled: bool = False
+    """Not wanted any more because its tenant says so, who is to hear how far it came."""
     closing: bool = False
-    """The engine is done with it, and its outcome is on its way."""
+    """The engine is done with it, and its outcome, if one is wanted, is on its way."""
 
     @property
     def key(self) -> JobKey:
@@ -63,6 +70,17 @@ class Job:
     @property
     def batch_key(self) -> BatchKey:
         return batch_key(self.assigned.parameters)
+
+    @property
+    def work(self) -> int:
+        """What it takes of the fleet, in milli-units."""
+        return self.assigned.work_milliunits or self.assigned.cost_milliunits
+
+    @property
+    def work_left(self) -> int:
+        """The share of it for the pictures that are not made."""
+        images = self.parameters.images
+        return self.work * max(0, images - len(self.saves) - len(self.missed)) // images
 
     @property
     def made(self) -> bool:
@@ -79,27 +97,27 @@ class Job:
         }
 
 
-def read_job(record: Record) -> tuple[JobAssigned, str | None]:
-    """The job in a record, and its trace context.
+def read_job(record: Record) -> tuple[JobAssigned | DeleteAssigned, str | None]:
+    """What a record asks for, and its trace context.
 
     Raises ``EaselError``: the record goes to the dead letters.
     """
     envelope = Envelope.read(record.headers, record.value)
-    if envelope.type != JobAssigned.TYPE:
+    if envelope.type not in _KINDS:
         raise EaselError(
             Code.UNSUPPORTED_TYPE,
-            f"{envelope.type!r} is not {JobAssigned.TYPE}: is this worker older than admission?",
+            f"{envelope.type!r} is none of {', '.join(_KINDS)}: is this worker older than admission?",
             param="ce_type",
         )
     try:
-        job = JobAssigned.model_validate_json(envelope.data)
+        job = _KINDS[envelope.type].model_validate_json(envelope.data)
         _TENANT.validate_python(job.tenant)
         UUID(job.request_id)
     except ValidationError as error:
         raise EaselError(Code.INVALID_REQUEST, f"the job is malformed: {_problem(error)}") from None
     except ValueError:
         raise EaselError(Code.ID_INVALID, "the job's request_id is not a UUID", param="request_id") from None
-    if job.parameters.images < 1:
+    if isinstance(job, JobAssigned) and job.parameters.images < 1:
         raise EaselError(Code.INVALID_REQUEST, "the job asks for no picture", param="images")
     return job, envelope.traceparent
 

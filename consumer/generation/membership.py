@@ -36,8 +36,17 @@ _log = logger("generation")
 class Membership:
     """Joins, reads, commits and leaves. ``take`` gets each record of an owned partition and must not wait."""
 
-    def __init__(self, settings: Settings, backlog: Backlog, take: Callable[[Record], None], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        backlog: Backlog,
+        take: Callable[[Record], None],
+        metrics: Metrics,
+        on_rebalance: Callable[[], None],
+    ) -> None:
+        """``on_rebalance`` is called when partitions were taken away, and when they were given."""
         self._settings = settings
+        self._on_rebalance = on_rebalance
         self._backlog = backlog
         self._take = take
         self._metrics = metrics
@@ -106,7 +115,7 @@ class Membership:
         self._throttle()
 
     def _throttle(self) -> None:
-        waiting = len(self._backlog.jobs)
+        waiting = self._backlog.waiting
         self._metrics.set("easel_generation_jobs_buffered", waiting)
         full = self._draining or waiting >= (_MOST_WAITING // 2 if self._full else _MOST_WAITING)
         consumer = self._consumer
@@ -120,6 +129,7 @@ class Membership:
         self.joined = True
         self._metrics.set("easel_generation_partitions_owned", len(partitions))
         _log.info("assigned", partitions=sorted(tp.partition for tp in partitions))
+        self._on_rebalance()
         if self._consumer is not None:
             self._place(self._consumer, partitions)
 
@@ -127,6 +137,7 @@ class Membership:
         if self._placing is not None:
             self._placing.cancel()
         self._backlog.revoke(partitions)
+        self._on_rebalance()
 
     def _place(self, consumer: GroupConsumer, partitions: frozenset[TopicPartition]) -> None:
         before = self._placing
@@ -157,14 +168,14 @@ class Membership:
                 continue
             beyond = {tp for tp in partitions if (committed[tp] or 0) > end[tp]}
             for tp in partitions - beyond:
-                self._begin(consumer, tp, committed[tp], first[tp])
+                self._begin(consumer, tp, committed[tp], first[tp], end[tp])
             if beyond and time.monotonic() - began > _BEYOND_END_S:
                 raise self._made_anew(min(beyond), committed, end)
             partitions = frozenset(beyond)
             if partitions:
                 await asyncio.sleep(_RETRY_S)
 
-    def _begin(self, consumer: GroupConsumer, tp: TopicPartition, committed: int | None, first: int) -> None:
+    def _begin(self, consumer: GroupConsumer, tp: TopicPartition, committed: int | None, first: int, end: int) -> None:
         start = first if committed is None else committed
         if start < first:
             self._metrics.inc("easel_offsets_below_range_total", topic=tp.topic)
@@ -177,7 +188,7 @@ class Membership:
             start = first
         with contextlib.suppress(Fenced):
             consumer.release(tp, start)
-            self._backlog.offsets.assign(tp, start)
+            self._backlog.offsets.assign(tp, start, end)
             if self._full:
                 consumer.pause(tp)
 

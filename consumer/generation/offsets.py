@@ -22,6 +22,8 @@ class Token(Generic[Partition]):
     partition: Partition
     epoch: int
     offset: int
+    fresh: bool = False
+    """Its record came after the partition did: no other worker has had it."""
 
 
 class Offsets(Generic[Partition]):
@@ -35,10 +37,13 @@ class Offsets(Generic[Partition]):
         self._epoch = 0
         self._owned: dict[Partition, _Run] = {}
 
-    def assign(self, partition: Partition, start: int) -> None:
-        """Reading of this partition begins at ``start``, which is what is committed, or nothing is yet."""
+    def assign(self, partition: Partition, start: int, end: int = 0) -> None:
+        """Reading of this partition begins at ``start``, which is what is committed, or nothing is yet.
+
+        ``end``: where the partition ended when it was ours already; what follows is fresh.
+        """
         self._epoch += 1
-        self._owned[partition] = _Run(self._epoch, start)
+        self._owned[partition] = _Run(self._epoch, start, end)
 
     def revoke(self, partitions: Iterable[Partition]) -> None:
         """These are not ours any more: tokens of them complete nothing."""
@@ -57,7 +62,7 @@ class Offsets(Generic[Partition]):
             raise ValueError(f"{partition}: offset {offset} was delivered after {run.position - 1}")
         run.position = offset + 1
         run.pending[offset] = None
-        return Token(partition, run.epoch, offset)
+        return Token(partition, run.epoch, offset, fresh=offset >= run.end)
 
     def live(self, token: Token[Partition]) -> bool:
         """Whether the partition has been owned without a break since this delivery."""
@@ -84,14 +89,20 @@ class Offsets(Generic[Partition]):
     def owned(self) -> frozenset[Partition]:
         return frozenset(self._owned)
 
+    @property
+    def pending(self) -> int:
+        """Deliveries that are not done."""
+        return sum(len(run.pending) for run in self._owned.values())
+
 
 class _Run:
     """One stretch of ownership. ``pending`` is in the order of the offsets, because delivery is."""
 
-    __slots__ = ("committed", "epoch", "pending", "position")
+    __slots__ = ("committed", "end", "epoch", "pending", "position")
 
-    def __init__(self, epoch: int, start: int) -> None:
+    def __init__(self, epoch: int, start: int, end: int) -> None:
         self.epoch = epoch
+        self.end = end
         self.position = start
         self.committed = start
         self.pending: OrderedDict[int, None] = OrderedDict()

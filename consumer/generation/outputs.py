@@ -19,7 +19,7 @@ from consumer.engine.contract import Pixels
 from consumer.faults import fault
 from consumer.generation.jobs import Job
 from consumer.logs import logger
-from schemas.outputs import MEDIA_TYPES, ImageFormat, Manifest, Output, manifest_key, output_key
+from schemas.outputs import MEDIA_TYPES, ImageFormat, Manifest, Output, manifest_key, output_key, request_prefix
 from transport.errors import NotFound, TransportError
 from transport.objects import ObjectStore
 
@@ -109,6 +109,16 @@ class Outputs:
             # Written whole or not at all, so this is another version's: made anew, it is one of ours.
             _log.warning("a manifest can't be read and is made anew", **job.log_facts())
             return None
+
+    async def remove(self, tenant: str, request_id: str) -> int:
+        """Delete everything of a request, the manifest first; how many objects that were. Raises ``TransportError``."""
+        manifest = manifest_key(tenant, request_id)
+        keys = [found.key async for found in self._store.list(request_prefix(tenant, request_id))]
+        for key in sorted(keys, key=lambda key: key != manifest):
+            await self._store.delete(key)
+            if key == manifest:
+                fault("generation.after_manifest_deleted")
+        return len(keys)
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

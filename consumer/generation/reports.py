@@ -13,7 +13,16 @@ from schemas.envelope import Envelope
 from schemas.errors import ErrorBody
 from schemas.events import Event, GenerationStarted, GenerationStep
 from schemas.ids import event_id
-from schemas.jobs import JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
+from schemas.jobs import (
+    DeleteAssigned,
+    JobCanceled,
+    JobDeleted,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSucceeded,
+    Outcome,
+)
 from schemas.outputs import Manifest, manifest_key
 from schemas.topics import Topics
 from transport.errors import TransportError
@@ -107,6 +116,33 @@ class Reports:
             ),
         )
 
+    async def canceled(self, job: Job, steps_run: int) -> None:
+        """Given up because its tenant wishes it, after so many steps of its pictures."""
+        assigned = job.assigned
+        await self._outcome(
+            job,
+            JobCanceled(
+                tenant=assigned.tenant,
+                request_id=assigned.request_id,
+                attempt=assigned.attempt,
+                worker=self._worker,
+                steps_run=steps_run,
+            ),
+        )
+
+    async def deleted(self, assigned: DeleteAssigned, traceparent: str | None, objects: int) -> None:
+        """The store holds nothing more of this request; it held so many objects."""
+        event = JobDeleted(
+            tenant=assigned.tenant,
+            request_id=assigned.request_id,
+            attempt=assigned.attempt,
+            worker=self._worker,
+            delete_id=assigned.delete_id,
+            objects=objects,
+        )
+        number = f"{assigned.delete_id}.{assigned.attempt}.{self._worker}"
+        await patiently(self._publisher, self._to_admission(event, traceparent, number))
+
     def step(self, job: Job, done: int) -> None:
         """``done`` of its steps are; told at most four times a second, and at the last one."""
         now, steps = time.monotonic(), job.parameters.steps
@@ -125,35 +161,40 @@ class Reports:
             self._progress.pop(job.key, None)
 
     async def _outcome(self, job: Job, event: Outcome) -> None:
+        number = f"{event.attempt}.{self._worker}.{job.starts}"
+        await patiently(self._publisher, self._to_admission(event, job.traceparent, number))
+
+    def _to_admission(self, event: Outcome, traceparent: str | None, number: str) -> Outgoing:
         tenant = event.tenant.encode()
-        out = self._record(
-            job,
+        return self._record(
             event,
+            traceparent,
             self._topics.outcomes,
             key=tenant,
             partition=partition_of(tenant, self._partitions),
-            number=f"{event.attempt}.{self._worker}.{job.starts}",
+            number=number,
         )
-        await patiently(self._publisher, out)
 
     def _progress_record(self, job: Job, event: Event, number: str) -> Outgoing:
         key = event.request_id.encode()
         return self._record(
-            job,
             event,
+            job.traceparent,
             self._topics.progress,
             key=key,
             partition=partition_of(key, self._partitions),
             number=f"{job.assigned.attempt}.{self._worker}.{number}",
         )
 
-    def _record(self, job: Job, event: Event, topic: str, *, key: bytes, partition: int, number: str) -> Outgoing:
+    def _record(
+        self, event: Event, traceparent: str | None, topic: str, *, key: bytes, partition: int, number: str
+    ) -> Outgoing:
         envelope = Envelope(
             id=event_id(event.request_id, event.TYPE, number),
             type=event.TYPE,
             source=self._source,
             subject=event.request_id,
-            traceparent=job.traceparent,
+            traceparent=traceparent,
             data=event.model_dump_json().encode(),
         )
         return Outgoing(topic, envelope.data, key, envelope.headers(), partition)

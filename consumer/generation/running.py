@@ -14,6 +14,7 @@ from consumer.generation.backlog import Backlog
 from consumer.generation.batching import BatchKey, Piece
 from consumer.generation.finishing import Finisher
 from consumer.generation.jobs import Job
+from consumer.generation.pace import Pace
 from consumer.generation.reports import Reports
 from consumer.logs import logger, prompt_facts
 from consumer.metrics import Metrics
@@ -47,7 +48,9 @@ class EngineLoop:
         self._metrics = metrics
         self._stopping = False
         self._busy = False
-        self._running: list[Piece[Job]] = []
+        self._running: dict[str, Piece[Job]] = {}
+        """The pictures of the batch that was taken, by the names that the engine knows them by."""
+        self.pace = Pace()
         self._idle_since = time.monotonic()
 
     @property
@@ -60,16 +63,20 @@ class EngineLoop:
         self._stopping = True
         self._backlog.changed.set()
 
-    def drop(self, job: Job) -> None:
-        """This job is not wanted any more. One whose pictures are made is finished all the same: they may count."""
+    def drop(self, job: Job, *, canceled: bool) -> None:
+        """This job is not wanted any more, ``canceled``: by its tenant. What runs of it stops at its next step.
+
+        One whose pictures are made is finished all the same: they may count.
+        """
         if job.closing:
             return
-        running = [_item_id(piece) for piece in self._running if piece.owner is job]
+        job.dropped = True
+        job.canceled = job.canceled or canceled
+        running = [name for name, piece in self._running.items() if piece.owner is job]
         if running:
-            job.dropped = True
             self._engine.cancel(running)
         else:
-            self._finisher.drop(job)
+            self._give_up(job)
 
     async def run(self) -> None:
         """Run batches until ``stop``."""
@@ -90,31 +97,56 @@ class EngineLoop:
                 self._busy = False
 
     async def _run(self, key: BatchKey, pieces: Sequence[Piece[Job]]) -> None:
-        by_job: dict[Job, list[int]] = defaultdict(list)
-        for piece in pieces:
-            by_job[piece.owner].append(piece.index)
-        await self._announce([job for job in by_job if not job.announced])
-        if self._stopping:
+        self._running = {_item_id(piece): piece for piece in pieces}
+        work = sum(piece.owner.work / piece.owner.parameters.images for piece in pieces)
+        self.pace.begin(work / len(pieces) * self._backlog.batcher.room(key), time.monotonic())
+        try:
+            await self._announce(_by_job(pieces))
+            if not self._stopping:
+                await self._generate(key, self._still_wanted(pieces), work)
+        finally:
+            self._running = {}
+            self._idle_since = time.monotonic()
+            self.pace.end(self._idle_since)
+
+    def _still_wanted(self, pieces: Sequence[Piece[Job]]) -> list[Piece[Job]]:
+        """Without the jobs that were called off while their start was on its way."""
+        wanted = [piece for piece in pieces if not piece.owner.dropped]
+        self._running = {_item_id(piece): piece for piece in wanted}
+        for job in _by_job(pieces):
+            if job.dropped and not job.closing:
+                self._give_up(job)
+        return wanted
+
+    async def _generate(self, key: BatchKey, pieces: Sequence[Piece[Job]], work: float) -> None:
+        if not pieces:
             return
+        by_job = _by_job(pieces)
         batch = _batch(key, pieces)
-        self._running = list(pieces)
         began = time.monotonic()
         self._metrics.inc("easel_engine_idle_while_work_waits_seconds_total", began - self._idle_since)
         self._metrics.inc("easel_generation_batches_total")
         self._metrics.observe("easel_generation_batch_images", len(pieces))
+
+        def on_step(step: int) -> None:
+            self.pace.progress(work / key.steps, time.monotonic())
+            self._on_step(step, by_job)
+
         try:
-            done = await self._engine.generate(batch, lambda step: self._on_step(step, by_job))
+            done = await self._engine.generate(batch, on_step, self._on_left)
         except EngineLostError as error:
             self._lost(by_job, error)
         except EngineError as error:
             self._failed(key, by_job, error)
         else:
             self._made(by_job, pieces, done)
-        finally:
-            self._running = []
-            self._idle_since = time.monotonic()
 
-    async def _announce(self, jobs: Sequence[Job]) -> None:
+    async def _announce(self, by_job: Mapping[Job, Sequence[int]]) -> None:
+        jobs = [job for job in by_job if not job.announced]
+        if len(by_job) == 1:
+            for job in jobs:
+                # By itself, as it happens; what is said of its start is to stay true.
+                job.alone = job.alone or len(by_job[job]) == job.parameters.images
         fault("generation.before_started")
         await asyncio.gather(*(self._reports.started(job) for job in jobs))
         fault("generation.after_started")
@@ -127,8 +159,17 @@ class EngineLoop:
                 **job.log_facts(),
             )
 
+    def _on_left(self, name: str, steps: int) -> None:
+        """A picture that was called off has left the batch."""
+        job = self._running.pop(name).owner
+        job.steps_run += steps
+        if all(piece.owner is not job for piece in self._running.values()):
+            self._give_up(job)
+
     def _on_step(self, step: int, by_job: Mapping[Job, Sequence[int]]) -> None:
         for job, indices in by_job.items():
+            if job.dropped:
+                continue
             parameters = job.parameters
             behind = (len(job.saves) + len(job.missed)) * parameters.steps
             self._reports.step(job, (behind + step * len(indices)) // parameters.images)
@@ -141,7 +182,7 @@ class EngineLoop:
             job.weights_revision = done.weights_revision
         for piece, result in zip(pieces, done.done.results, strict=True):
             job = piece.owner
-            if job.dropped:
+            if job.closing or (job.dropped and not job.canceled):
                 continue
             if isinstance(result, Made):
                 self._finisher.save(job, piece.index, result.pixels)
@@ -159,7 +200,8 @@ class EngineLoop:
             self._again(by_job, alone=False)
         elif error.code is Code.MODEL_UNAVAILABLE:
             for job in by_job:
-                self._finisher.fail(job, error.code, error.message)
+                if not job.closing:
+                    self._finisher.fail(job, error.code, error.message)
         elif len(by_job) > 1:
             # One of them may be at fault for all.
             self._again(by_job, alone=True)
@@ -175,31 +217,49 @@ class EngineLoop:
             return
         _log.error("the engine was lost", cause=error.cause, reason=error.message, jobs=len(by_job))
         for job in by_job:
-            job.losses += 1
             job.announced = False
-        lost = {job: indices for job, indices in by_job.items() if job.losses >= self._attempts(job)}
-        for job in lost:
-            self._finisher.fail(job, Code.ENGINE_LOST, f"the engine was lost {job.losses} times while it made this")
-        self._again({job: indices for job, indices in by_job.items() if job not in lost}, alone=True)
+        if len(by_job) == 1:
+            (job,) = by_job
+            job.losses += 1
+            if job.losses >= self._attempts(job) and not job.dropped:
+                # Nothing else was there to be blamed, unless it is the model that can't be loaded.
+                code = Code.ENGINE_LOST if error.cause == "load" else Code.POISON
+                self._finisher.fail(job, code, f"{error.how}, {job.losses} times while it made nothing but this")
+                return
+        self._again(by_job, alone=True)
 
     def _again(self, by_job: Mapping[Job, Sequence[int]], *, alone: bool) -> None:
         # Each goes before all others, so the last one comes first.
         for job, indices in reversed(list(by_job.items())):
+            if job.closing:
+                continue
             if job.dropped:
-                self._finisher.drop(job)
+                self._give_up(job)
                 continue
             job.alone = job.alone or alone
             self._backlog.put_back(job, indices)
 
     def _settle(self, job: Job) -> None:
-        if job.dropped:
-            self._finisher.drop(job)
-        elif job.made:
+        if job.closing:
+            return
+        if job.made and (job.canceled or not job.dropped):
             self._finisher.finish(job)
+        elif job.dropped:
+            self._give_up(job)
+
+    def _give_up(self, job: Job) -> None:
+        (self._finisher.cancel if job.canceled else self._finisher.drop)(job)
 
     def _attempts(self, job: Job) -> int:
         card = self._cards.get(job.parameters.model)
         return 1 if card is None else card.attempts
+
+
+def _by_job(pieces: Sequence[Piece[Job]]) -> dict[Job, list[int]]:
+    by_job: dict[Job, list[int]] = defaultdict(list)
+    for piece in pieces:
+        by_job[piece.owner].append(piece.index)
+    return by_job
 
 
 def _item_id(piece: Piece[Job]) -> str:

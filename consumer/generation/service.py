@@ -6,37 +6,35 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 import uuid
 
-from consumer.engine.contract import EngineError
-from consumer.engine.process import EngineLostError, EngineProcess
-from consumer.engine.weights import unusable_files
+from consumer.engine.process import EngineProcess
 from consumer.fleet import BrokerClock, Heart
 from consumer.generation.backlog import Backlog
 from consumer.generation.batching import BatchKey
 from consumer.generation.control import ControlNotes
+from consumer.generation.deleting import Deleter
 from consumer.generation.finishing import Finisher
 from consumer.generation.intake import Intake
 from consumer.generation.jobs import Job
 from consumer.generation.membership import Membership
 from consumer.generation.outputs import Outputs
+from consumer.generation.peers import Peers
 from consumer.generation.reports import Reports
 from consumer.generation.running import EngineLoop
+from consumer.generation.starting import cards_of, reach_cluster, reach_store, start_engine
 from consumer.health import HealthServer, Readiness
 from consumer.logs import logger
 from consumer.metrics import Metrics
-from schemas.catalog import ModelCard, load_catalog
 from schemas.fleet import Heartbeat
 from schemas.settings import Settings
 from schemas.topics import Topics
-from transport.errors import Misconfigured, Unavailable
 from transport.kafka import Publisher
 from transport.objects import ObjectStore
-from transport.topics import check_topics
 
 __all__ = ["Worker", "run_worker"]
 
-_RETRY_S = 1.0
 _RELEASE_S = 3.0
 _ABANDON_S = 1.0
 
@@ -55,7 +53,7 @@ class Worker:
         self._settings = settings
         self._metrics = Metrics()
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        self._cards = _cards(settings)
+        self._cards = cards_of(settings)
         self._backlog = Backlog(self._budget)
         self._engine = EngineProcess(
             self._cards,
@@ -67,6 +65,14 @@ class Worker:
         self._notes = ControlNotes(settings.kafka, self._on_note)
         self._progress_dropped = 0
         self._clock = BrokerClock()
+        self._peers = Peers(
+            settings.kafka,
+            self._clock,
+            instance=self._name,
+            pool=settings.generation.pool,
+            session_timeout_s=settings.generation.session_timeout_s,
+        )
+        self._draining = False
         self._loop: EngineLoop | None = None
         self._membership: Membership | None = None
 
@@ -81,18 +87,18 @@ class Worker:
             self.readiness,
             setting="EASEL_GENERATION_HEALTH_PORT",
         ):
-            await self._reach_cluster(stop)
+            await reach_cluster(settings, stop)
             if stop.is_set():
                 return
             try:
-                await self._start_engine(stop)
+                await start_engine(self._engine, min(self._cards), stop)
                 if stop.is_set():
                     return
                 async with (
                     ObjectStore(settings.store) as store,
                     Publisher(kafka, client_id=f"{kafka.prefix}-generation") as publisher,
                 ):
-                    await self._reach_store(store, stop)
+                    await reach_store(settings, store, stop)
                     if not stop.is_set():
                         await self._work(store, publisher, stop)
             finally:
@@ -106,6 +112,8 @@ class Worker:
             reasons.append("the engine is being started")
         if not self._notes.read_up.is_set():
             reasons.append("waits for the end of the control topic")
+        if not self._peers.read_up.is_set():
+            reasons.append("waits for the end of the fleet topic")
         if self._membership is None or not self._membership.joined:
             reasons.append("waits for the group to assign partitions")
         elif self._clock.silence:
@@ -126,17 +134,33 @@ class Worker:
         finisher = Finisher(self._backlog, outputs, reports, self._metrics)
         self._loop = loop = EngineLoop(self._backlog, self._engine, finisher, reports, self._cards, self._metrics)
         intake = Intake(
-            settings.kafka, self._backlog, self._notes, outputs, finisher, publisher, self._cards, self._metrics
+            settings.kafka,
+            self._backlog,
+            self._notes,
+            self._peers,
+            outputs,
+            Deleter(self._backlog, outputs, reports, self._metrics),
+            finisher,
+            publisher,
+            self._cards,
+            self._metrics,
         )
-        self._membership = membership = Membership(settings, self._backlog, intake.take, self._metrics)
-        heart = Heart(settings.kafka, publisher, self._clock, lambda: self._heartbeat(publisher))
+        heart = Heart(settings.kafka, publisher, self._clock, lambda: self._heartbeat(publisher, loop))
+
+        def on_rebalance() -> None:
+            self._peers.rebalanced()
+            heart.beat()
+
+        self._membership = membership = Membership(settings, self._backlog, intake.take, self._metrics, on_rebalance)
         member = asyncio.create_task(membership.run(), name="membership")
         engine = asyncio.create_task(loop.run(), name="engine-loop")
-        beside = [asyncio.create_task(work) for work in (self._notes.run(), heart.run())]
+        beside = [asyncio.create_task(work) for work in (self._notes.run(), self._peers.run(), heart.run())]
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait([member, engine, stopped, *beside], return_when=asyncio.FIRST_COMPLETED)
             _log.info("draining", jobs=len(self._backlog.jobs))
+            self._draining = True
+            heart.beat()
             loop.stop()
             if not loop.busy:
                 # It may wait for an engine that does not come up.
@@ -173,56 +197,7 @@ class Worker:
         self._metrics.inc("easel_generation_jobs_total", result="released")
         _log.info("job released", **job.log_facts())
 
-    async def _reach_cluster(self, stop: asyncio.Event) -> None:
-        kafka = self._settings.kafka
-        topics = Topics(kafka.prefix)
-        used = {topics.jobs(self._settings.generation.pool), topics.outcomes, topics.progress, topics.control}
-        used |= {topics.dead_letters, topics.fleet}
-        specs = topics.specs(
-            partitions=kafka.partitions,
-            jobs_partitions=kafka.jobs_partitions,
-            replication=kafka.replication,
-            pools=[self._settings.generation.pool],
-        )
-        while not stop.is_set():
-            try:
-                problems = await check_topics(kafka, [spec for spec in specs if spec.name in used])
-            except Unavailable as error:
-                _log.warning("waits for the cluster", reason=str(error))
-                await _pause(stop)
-                continue
-            if problems:
-                raise Misconfigured("the topics are not as they must be: " + "; ".join(problems), "run `easel topics`")
-            return
-
-    async def _reach_store(self, store: ObjectStore, stop: asyncio.Event) -> None:
-        """Have the store and its bucket before the group gives us work."""
-        while not stop.is_set():
-            try:
-                if await store.ensure_bucket():
-                    _log.info("made the bucket", bucket=self._settings.store.bucket)
-            except Unavailable as error:
-                _log.warning("waits for the store", reason=str(error))
-                await _pause(stop)
-            else:
-                return
-
-    async def _start_engine(self, stop: asyncio.Event) -> None:
-        """Have the engine up, with the first model loaded, before the group gives us work; or give up on ``stop``."""
-        starting = asyncio.create_task(self._engine.start(min(self._cards)))
-        stopped = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
-            if starting.done():
-                starting.result()
-        except (EngineError, EngineLostError) as error:
-            raise Misconfigured(
-                f"the engine can't be started: {error}", "`easel doctor` says what is missing"
-            ) from None
-        finally:
-            await _cancelled(starting, stopped)
-
-    def _heartbeat(self, publisher: Publisher) -> Heartbeat:
+    def _heartbeat(self, publisher: Publisher, loop: EngineLoop) -> Heartbeat:
         self._metrics.inc("easel_progress_dropped_total", publisher.dropped - self._progress_dropped)
         self._progress_dropped = publisher.dropped
         return Heartbeat(
@@ -230,6 +205,13 @@ class Worker:
             stage="generation",
             partitions=self._membership.partitions if self._membership else [],
             ready=self.readiness().ready,
+            pool=self._settings.generation.pool,
+            draining=self._draining,
+            held=self._backlog.held(),
+            capacity_milliunits=loop.pace.capacity,
+            rate_milliunits_s=loop.pace.rate(time.monotonic()),
+            backlog_milliunits=self._backlog.work_left,
+            models=self._engine.loaded,
         )
 
     def _budget(self, key: BatchKey) -> int:
@@ -239,32 +221,15 @@ class Worker:
     def _on_note(self, tenant: str, request_id: str) -> None:
         if self._loop is None:
             return
-        for job in self._backlog.jobs:
-            if job.key[:2] == (tenant, request_id) and self._notes.drops(*job.key):
-                self._loop.drop(job)
-
-
-def _cards(settings: Settings) -> dict[str, ModelCard]:
-    """The models of this worker's pool, each of which has its files."""
-    generation = settings.generation
-    catalog = load_catalog(settings.models)
-    cards = {name: card for name, card in catalog.models.items() if card.pool == generation.pool}
-    if not cards:
-        raise Misconfigured(
-            f"no model in {settings.models} belongs to the pool {generation.pool!r}",
-            f"set EASEL_GENERATION_POOL to one of: {', '.join(catalog.pools())}",
-        )
-    for name, card in cards.items():
-        if (generation.engine or card.engine) == "diffusers":
-            for problem in unusable_files(card):
-                raise Misconfigured(f"model {name!r}: {problem}", f"put the files there, or correct {settings.models}")
-    return cards
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(_RETRY_S):
-            await stop.wait()
+        note = self._notes.about(tenant, request_id)
+        for job in self._backlog.attempts_at(tenant, request_id):
+            if job.left_to_peer:
+                # It is the peer's to stop; if that dies, the note is looked at again.
+                continue
+            if note.drops(job.assigned.attempt):
+                self._loop.drop(job, canceled=note.canceled)
+            elif note.alone:
+                self._backlog.isolate(job)
 
 
 async def _cancelled(*tasks: asyncio.Task[object]) -> None:

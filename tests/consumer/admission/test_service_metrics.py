@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from schemas.settings import Settings
-from tests.house import House, Stage
+from tests.house import House
+from tests.stage import Stage
 
 
 @pytest.fixture

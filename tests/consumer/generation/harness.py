@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import httpx
-import psutil
-
 from schemas.envelope import Envelope
 from schemas.events import Event
+from schemas.fleet import Heartbeat
 from schemas.ids import event_id, new_id
-from schemas.jobs import Control, JobAssigned, JobFailed, JobReleased, JobStarted, JobSucceeded
+from schemas.jobs import (
+    Control,
+    DeleteAssigned,
+    JobAssigned,
+    JobCanceled,
+    JobDeleted,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSucceeded,
+)
 from schemas.requests import Parameters
 from schemas.settings import Settings
 from schemas.topics import Topics, TopicSpec
+from tests.stage import Stage, free_port
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing, Record
@@ -41,7 +44,9 @@ models:
     max_batch_images: {budget}
     defaults: {{width: 64, height: 64, steps: 4}}
 """
-OUTCOMES: dict[str, type[Event]] = {one.TYPE: one for one in (JobStarted, JobReleased, JobSucceeded, JobFailed)}
+OUTCOMES: dict[str, type[Event]] = {
+    one.TYPE: one for one in (JobStarted, JobReleased, JobSucceeded, JobFailed, JobCanceled, JobDeleted)
+}
 TERMINAL = (JobSucceeded, JobFailed)
 
 
@@ -65,13 +70,18 @@ def parameters(**changes: Any) -> Parameters:
     return Parameters(**{**given, **changes})
 
 
-def job(tenant: str = "acme", *, request_id: str | None = None, attempt: int = 1, **changes: Any) -> JobAssigned:
+def job(
+    tenant: str = "acme", *, request_id: str | None = None, attempt: int = 1, alone: bool = False, **changes: Any
+) -> JobAssigned:
+    asked = parameters(**changes)
     return JobAssigned(
         tenant=tenant,
         request_id=request_id or new_id(),
         attempt=attempt,
+        alone=alone,
         cost_milliunits=1,
-        parameters=parameters(**changes),
+        work_milliunits=asked.images * asked.steps * 100,
+        parameters=asked,
     )
 
 
@@ -98,7 +108,7 @@ class Installation:
             pools=["default"],
         )
 
-    def record(self, assigned: JobAssigned, partition: int) -> Outgoing:
+    def record(self, assigned: JobAssigned | DeleteAssigned, partition: int) -> Outgoing:
         envelope = Envelope(
             id=event_id(assigned.request_id, assigned.TYPE, assigned.attempt),
             type=assigned.TYPE,
@@ -108,7 +118,7 @@ class Installation:
         )
         return Outgoing(self.topics.jobs("default"), envelope.data, None, envelope.headers(), partition)
 
-    async def assign(self, *jobs: JobAssigned, partition: int | None = None) -> None:
+    async def assign(self, *jobs: JobAssigned | DeleteAssigned, partition: int | None = None) -> None:
         """Write jobs as admission does: in one transaction, which leaves its markers between the offsets."""
         records = []
         for assigned in jobs:
@@ -125,9 +135,17 @@ class Installation:
         finally:
             await producer.close()
 
-    async def note(self, assigned: JobAssigned, min_attempt: int) -> None:
+    async def note(
+        self, assigned: JobAssigned, min_attempt: int, *, canceled: bool = False, alone: bool = False
+    ) -> None:
         """A note on the control topic."""
-        event = Control(tenant=assigned.tenant, request_id=assigned.request_id, min_attempt=min_attempt)
+        event = Control(
+            tenant=assigned.tenant,
+            request_id=assigned.request_id,
+            min_attempt=min_attempt,
+            canceled=canceled,
+            alone=alone,
+        )
         envelope = Envelope(
             id=event_id(event.request_id, event.TYPE, min_attempt),
             type=event.TYPE,
@@ -167,6 +185,16 @@ class Installation:
             assert time.monotonic() < deadline, f"{len(ends)} of {count} jobs have ended within {within_s} s"
             await asyncio.sleep(0.1)
 
+    async def heartbeats(self) -> dict[str, Heartbeat]:
+        """The last word of each instance that has not left."""
+        last: dict[str, Heartbeat] = {}
+        for record in await self.records(self.topics.fleet, 1):
+            instance = (record.key or b"").decode()
+            last.pop(instance, None)
+            if record.value is not None:
+                last[instance] = Heartbeat.model_validate_json(record.value)
+        return last
+
     async def dead_letters(self, count: int, *, within_s: float = 30.0) -> list[Record]:
         """What lies there, once there is so much."""
         deadline = time.monotonic() + within_s
@@ -186,80 +214,12 @@ class Installation:
             await asyncio.sleep(0.05)
 
 
-@dataclass
-class WorkerProcess:
-    """``python -m consumer.generation`` with these settings."""
+class WorkerProcess(Stage):
+    """A worker with these settings."""
 
-    installation: Installation
-    log: Path
-    environment: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
-    port: int = 0
-
-    def start(self) -> Self:
-        self.port = free_port()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "consumer.generation"],
-                env={**os.environ, **environment(self.installation.settings, self.port), **self.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        return self
-
-    @property
-    def pid(self) -> int:
-        assert self.process is not None
-        return self.process.pid
-
-    def child(self) -> psutil.Process:
-        """The engine's process."""
-        (child,) = psutil.Process(self.pid).children()
-        return child
-
-    async def ready(self, within_s: float = 30.0) -> Self:
-        await self.until(lambda: self.get("/health/ready")[0] == 200, within_s, "the worker is not ready")
-        return self
-
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            answer = httpx.get(f"http://127.0.0.1:{self.port}{path}", timeout=2.0)
-        except httpx.TransportError:
-            return 0, ""
-        return answer.status_code, answer.text
-
-    def metric(self, name: str) -> float:
-        """The sum of a metric's series."""
-        lines = [line for line in self.get("/metrics")[1].splitlines() if line.startswith((f"{name}{{", f"{name} "))]
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
-
-    def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-
-    def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
-
-    async def ended(self, within_s: float = 20.0) -> int:
-        """Its exit status."""
-        assert self.process is not None
-        process = self.process
-        await self.until(lambda: process.poll() is not None, within_s, "the worker did not end")
-        assert process.returncode is not None
-        return process.returncode
-
-    async def until(self, condition: Callable[[], bool], within_s: float, otherwise: str) -> None:
-        deadline = time.monotonic() + within_s
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{otherwise}:\n{self.log.read_text()[-6000:]}")
-            await asyncio.sleep(0.05)
-
-    def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-        if self.process is not None:
-            self.process.wait(10)
+    def __init__(self, installation: Installation, log: Path, more: Mapping[str, str] | None = None) -> None:
+        port = free_port()
+        super().__init__("generation", log, port, {**environment(installation.settings, port), **(more or {})})
 
 
 def environment(settings: Settings, health_port: int) -> dict[str, str]:
@@ -280,12 +240,6 @@ def environment(settings: Settings, health_port: int) -> dict[str, str]:
         "EASEL_GENERATION_SESSION_TIMEOUT_S": "3",
         "EASEL_GENERATION_HEALTH_PORT": str(health_port),
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def succeeded(ends: Sequence[JobSucceeded | JobFailed]) -> list[JobSucceeded]:

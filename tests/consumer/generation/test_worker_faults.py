@@ -66,8 +66,9 @@ async def test_a_job_whose_engine_always_dies_fails_and_leaves_others_alone(
         running.child().kill()
     (end,) = await installation.ends(1)
     assert isinstance(end, JobFailed)
-    assert end.error.code is Code.ENGINE_LOST
-    assert end.retryable
+    assert end.error.code is Code.POISON
+    assert not end.retryable
+    assert "SIGKILL" in end.error.message
     assert "Traceback" not in end.error.message
     await installation.assign(job(steps=1))
     assert len(await installation.ends(2)) == 2
@@ -99,7 +100,19 @@ async def test_when_a_worker_is_killed_another_takes_over(
     child.wait(5)
 
 
-@pytest.mark.parametrize("point", sorted(point for point in POINTS if point.startswith("generation.")))
+# Those that only a cancel, a delete or a rebalance comes by are in test_worker_cancel, -_delete and -_peers.
+ELSEWHERE = {
+    "generation.before_canceled",
+    "generation.after_canceled",
+    "generation.before_delete",
+    "generation.after_manifest_deleted",
+    "generation.before_deleted",
+    "generation.after_deleted",
+    "generation.after_peer_ended",
+}
+
+
+@pytest.mark.parametrize("point", sorted(point for point in POINTS - ELSEWHERE if point.startswith("generation.")))
 async def test_a_death_at_any_point_leaves_one_usable_set_of_outputs(
     installation: Installation, worker: Start, objects: ObjectStore, point: str
 ) -> None:
