@@ -27,6 +27,10 @@ app = typer.Typer(
 _RESULTS = Path("bench-results")
 _SECONDS = 1.0
 _PAIRS = 5
+_REQUESTS = 5_000
+_PACED_S = 10.0
+_ROUNDS = 5
+_REMEMBERED = 200_000
 
 Json = Annotated[bool, typer.Option("--json", help="Only the last line: JSON, one line a bench.")]
 
@@ -39,6 +43,7 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
         return
     _admission(_SECONDS, as_json=as_json)
     _engine(_PAIRS, as_json=as_json)
+    _pipeline(_REQUESTS, _PACED_S, _ROUNDS, _REMEMBERED, as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench admission", "easel bench admission --seconds 5 --json"))
@@ -57,6 +62,25 @@ def engine(
 ) -> None:
     """Pictures a second of easel-tiny in the engine's process, beside a bare diffusers loop."""
     _engine(pairs, as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench pipeline", "easel bench pipeline --rounds 1 --requests 1000 --json"))
+def pipeline(
+    requests: Annotated[int, typer.Option(help="Requests in each flood.", min=8)] = _REQUESTS,
+    seconds: Annotated[float, typer.Option(help="Length of each measurement at 20 a second.", min=0.1)] = _PACED_S,
+    rounds: Annotated[int, typer.Option(help="Rounds of both loops under each condition.", min=1)] = _ROUNDS,
+    remembered: Annotated[int, typer.Option(help="Ended requests in the full ledger.", min=0)] = _REMEMBERED,
+    as_json: Json = False,
+) -> None:
+    """Signed requests to terminal events through everything, beside a bare loop. Starts a broker and a store."""
+    _pipeline(requests, seconds, rounds, remembered, as_json=as_json)
+
+
+def _pipeline(requests: int, seconds: float, rounds: int, remembered: int, *, as_json: bool) -> None:
+    from ops.bench.pipeline import PACKAGES, Plan, bench_pipeline
+
+    plan = Plan(requests=requests, seconds=seconds, rounds=rounds, remembered=remembered)
+    _run("pipeline", PACKAGES, lambda told: bench_pipeline(plan, told), as_json=as_json)
 
 
 def _admission(seconds: float, *, as_json: bool) -> None:
