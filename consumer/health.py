@@ -22,9 +22,13 @@ _STOP_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether the stage can do its work; ``reasons`` says what it waits for."""
+    """Whether the stage can do its work; ``reasons`` says what it waits for.
+
+    ``notes`` are what a person should see that holds nothing up.
+    """
 
     reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -100,7 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, {"status": "live"})
         elif path == "/health/ready":
             state = self.ready()
-            self._json(200 if state.ready else 503, {"ready": state.ready, "reasons": list(state.reasons)})
+            told: dict[str, object] = {"ready": state.ready, "reasons": list(state.reasons)}
+            if state.notes:
+                told["notes"] = list(state.notes)
+            self._json(200 if state.ready else 503, told)
         elif path == "/metrics":
             self._send(200, CONTENT_TYPE, self.metrics.render())
         else:

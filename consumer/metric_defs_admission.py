@@ -166,6 +166,20 @@ ADMISSION: tuple[Definition, ...] = (
         "Below the owned ones for long: look at the doubts.",
     ),
     gauge(
+        "easel_pending_units",
+        "units",
+        ("pool",),
+        "Work that waits in admission for its turn in a pool, before prices: to be summed over the instances.",
+        "Grows: add workers to the pool. While no worker lives only a small part goes to the jobs topic.",
+    ),
+    gauge(
+        "easel_pool_draining",
+        "0 or 1",
+        ("pool",),
+        "1 while models.yaml names the pool under `draining`: nothing new leaves for it.",
+        "Take it off the list when the work on the pool is done.",
+    ),
+    gauge(
         "easel_fleet_workers",
         "workers",
         ("pool", "state"),

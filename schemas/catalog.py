@@ -219,6 +219,15 @@ class Catalog(_Entry):
 
     version: Annotated[int, Field(ge=1)] = 1
     models: Annotated[Mapping[ModelName, ModelCard], Field(min_length=1)]
+    draining: list[PoolName] = Field(default_factory=list)
+    """Pools for which nothing new leaves: requests are accepted and wait, what is with the workers goes on."""
+
+    @model_validator(mode="after")
+    def _draining_pools_exist(self) -> Catalog:
+        for index, pool in enumerate(self.draining):
+            if pool not in self.pools():
+                raise MisplacedError(f"no model has the pool {pool!r}", "draining", index)
+        return self
 
     def card(self, name: str) -> ModelCard:
         """The card of a model. Raises ``EaselError(model_not_found)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from consumer.admission import ledger
 from consumer.admission.advance import dispatch, forget, wake
@@ -13,6 +14,7 @@ from consumer.admission.deletion import send_delete_again
 from consumer.admission.deletions import Deletion
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.lapse import lapse
+from consumer.admission.outlook import Outlook
 from consumer.admission.quota import Account
 from consumer.admission.rules import Rules
 from consumer.admission.state import (
@@ -32,7 +34,8 @@ from transport.records import Outgoing, Record, TopicPartition
 __all__ = ["Batch", "decide_batch", "group_offsets"]
 
 
-_Step = Callable[[PartitionState, Rules, int], Effects | None]
+_Step = Callable[[int], Effects | None]
+"""From a time to what follows next, on the memory that the last step left."""
 
 
 @dataclass(slots=True)
@@ -108,37 +111,38 @@ def decide_batch(
     be dropped.
     """
     batch = Batch()
+    outlook = Outlook(state, rules, fleet, max(state.clock_ms, now_ms or 0))
+    woken, sent = partial(wake, state, rules), partial(dispatch, state, rules, outlook)
     for record in records:
         name = rules.input_of(record.topic)
         if record.offset < state.next_offsets[name]:
             continue
         # Around each record, not once a batch: what is decided must not depend on how records fall into batches.
         state.clock_ms = max(state.clock_ms, record.timestamp_ms)
-        _take_all(batch, state, rules, wake)
+        _take_all(batch, state, woken)
         batch.take(state, decide(state, record, rules, fleet))
         batch.read()
         state.next_offsets[name] = record.offset + 1
-        _take_all(batch, state, rules, dispatch)
+        _take_all(batch, state, sent)
     if now_ms is not None:
         state.clock_ms = max(state.clock_ms, now_ms)
     if rules.directory.version > state.tenants_version:
         state.tenants_version = rules.directory.version
         batch.read()
-    _take_all(batch, state, rules, wake)
+        state.turns.allow_all()
+    _take_all(batch, state, woken)
     for request in withdrawn(state, rules):
         batch.take(state, stop(state, request, rules, state.clock_ms))
-    while (effects := lapse(state, rules, fleet, state.clock_ms)) is not None:
-        batch.take(state, effects)
-    _take_all(batch, state, rules, dispatch)
-    while (again := send_delete_again(state, rules, state.clock_ms, fleet)) is not None:
-        batch.take(state, again)
+    _take_all(batch, state, partial(lapse, state, rules, outlook))
+    _take_all(batch, state, sent)
+    _take_all(batch, state, partial(send_delete_again, state, rules, fleet=fleet))
     batch.take(state, forget(state, state.clock_ms))
     return batch
 
 
-def _take_all(batch: Batch, state: PartitionState, rules: Rules, step: _Step) -> None:
+def _take_all(batch: Batch, state: PartitionState, step: _Step) -> None:
     """Take one decision after the other, each on the memory that the last one left, until there is none."""
-    while (effects := step(state, rules, state.clock_ms)) is not None:
+    while (effects := step(state.clock_ms)) is not None:
         batch.take(state, effects)
 
 

@@ -7,6 +7,7 @@ in a crash is simply decided again. Read from the top: it is the specification, 
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 
 from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn
@@ -103,7 +104,8 @@ def _decide_request(
     elif examined.hit is not None:
         effects.add(end_cached(examined.account, opened, examined.hit, rules))
     else:
-        effects.accounts[submission.key.tenant] = back_in_turn(state, examined.account)
+        waiting = back_in_turn(state, examined.account, opened.pool)
+        effects.accounts[submission.key.tenant] = replace(waiting, asked=opened.asked)
     return effects
 
 
@@ -133,6 +135,7 @@ def _open_request(
     state: PartitionState, submission: Submission, request: GenerationRequest, examined: Examined
 ) -> OpenRequest:
     day, month = quota.periods_of(submission.tenant, submission.at_ms)
+    work = examined.card.cost_milliunits(examined.parameters)
     return OpenRequest(
         key=submission.key,
         state="queued",
@@ -140,13 +143,14 @@ def _open_request(
         sequence=state.sequence + 1,
         accepted_ms=submission.at_ms,
         cost=examined.cost,
-        work=examined.card.cost_milliunits(examined.parameters),
+        work=work,
         day=day,
         month=month,
         pool=examined.card.pool,
         parameters=examined.parameters,
         metadata=dict(request.metadata),
         traceparent=submission.envelope.traceparent,
+        asked=examined.account.asked + work,
         idempotency_key=submission.idempotency_key,
         seeded=request.seed is not None,
         replayed=submission.replayed,

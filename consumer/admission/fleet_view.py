@@ -37,10 +37,6 @@ class Fleet:
         """The workers of a pool that are alive at this moment and ready, draining ones too, by name."""
         return [heard for heard in self._workers.get(pool, ()) if heard.is_alive(at_ms) and heard.beat.ready]
 
-    def peers(self, at_ms: int) -> list[Heard]:
-        """The instances of admission that are alive at this moment."""
-        return [heard for heard in self.instances.values() if heard.beat.stage == "admission" and heard.is_alive(at_ms)]
-
     def is_alive(self, instance: str, at_ms: int) -> bool:
         """Whether an instance was heard lately."""
         heard = self.instances.get(instance)
@@ -55,6 +51,15 @@ class Fleet:
         named_ms = self.named_ms(tenant, request_id, attempt)
         return named_ms is not None and named_ms + HEARD_WITHIN_MS > at_ms
 
+    def demand(self, pool: str, at_ms: int, *, but: int) -> int:
+        """The active weights in a pool of all partitions ``but`` this one, as instances told that are alive."""
+        told = self._demand.get(pool, {})
+        return sum(
+            weight
+            for partition, (heard_ms, weight) in told.items()
+            if partition != but and heard_ms + HEARD_WITHIN_MS > at_ms
+        )
+
     @cached_property
     def _workers(self) -> Mapping[str, list[Heard]]:
         found: dict[str, list[Heard]] = {}
@@ -63,6 +68,18 @@ class Fleet:
             if heard.beat.stage == "generation" and heard.beat.pool is not None:
                 found.setdefault(heard.beat.pool, []).append(heard)
         return found
+
+    @cached_property
+    def _demand(self) -> Mapping[str, Mapping[int, tuple[int, int]]]:
+        latest: dict[str, dict[int, tuple[int, int]]] = {}
+        for heard in self.instances.values():
+            for name, weight in heard.beat.demand.items():
+                pool, _, partition = name.rpartition("/")
+                if partition.isdecimal():
+                    told = latest.setdefault(pool, {})
+                    # A partition that has just moved is told of by two: the later word holds.
+                    told[int(partition)] = max(told.get(int(partition), (0, 0)), (heard.at_ms, weight))
+        return latest
 
     @cached_property
     def _named(self) -> Mapping[tuple[str, str, int], int]:

@@ -11,6 +11,7 @@ from consumer.admission.fleet_view import Fleet
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
 from consumer.metrics import Metrics
+from schemas.catalog import Catalog
 from schemas.fleet import Heartbeat
 
 __all__ = ["PartitionGauges", "show_fleet"]
@@ -35,7 +36,7 @@ class PartitionGauges:
             return
         set_ = self._metrics.set
         set_("easel_admission_queued", state.queued, partition=self._partition)
-        set_("easel_admission_in_flight", state.in_flight, partition=self._partition)
+        set_("easel_admission_in_flight", len(state.in_flight), partition=self._partition)
         if self._version != rules.directory.version:
             # Tenants that are new, or that have left the file.
             self._version = rules.directory.version
@@ -44,7 +45,7 @@ class PartitionGauges:
         for tenant in changed:
             if tenant in rules.directory.tenants:
                 set_("easel_tenant_queued", state.waiting_of(tenant), tenant=tenant)
-                set_("easel_tenant_running", state.in_flight_of(tenant), tenant=tenant)
+                set_("easel_tenant_running", state.in_flight.of_tenant[tenant], tenant=tenant)
                 self._tenants.add(tenant)
 
     def show_lag(self, lag: Mapping[str, int]) -> None:
@@ -72,9 +73,10 @@ class PartitionGauges:
         self._tenants.clear()
 
 
-def show_fleet(metrics: Metrics, fleet: Fleet, pools: Iterable[str], now_ms: int | None) -> None:
+def show_fleet(metrics: Metrics, fleet: Fleet, catalog: Catalog, now_ms: int | None) -> None:
     """The workers of each pool that are heard at this moment; nobody before the broker's time is known."""
-    for pool in pools:
+    for pool in catalog.pools():
+        metrics.set("easel_pool_draining", pool in catalog.draining, pool=pool)
         beats = [
             heard.beat
             for heard in fleet.instances.values()

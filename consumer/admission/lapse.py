@@ -8,6 +8,7 @@ from consumer.admission import messages
 from consumer.admission.endings import end_canceled, end_without_pictures
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.outcomes import POISON, attempts_of
+from consumer.admission.outlook import Outlook
 from consumer.admission.rules import Rules
 from consumer.admission.state import Decision, Effects, OpenRequest, PartitionState
 from schemas.fleet import HEARD_WITHIN_MS
@@ -17,9 +18,10 @@ __all__ = ["lapse"]
 _LOOKS_A_LEASE = 4
 
 
-def lapse(state: PartitionState, rules: Rules, fleet: Fleet, at_ms: int) -> Effects | None:
+def lapse(state: PartitionState, rules: Rules, outlook: Outlook, at_ms: int) -> Effects | None:
     """What follows for the next job whose lease has run out; None when there is none."""
     look_ms = at_ms + min(rules.lease_ms // _LOOKS_A_LEASE, HEARD_WITHIN_MS // 2)
+    fleet = outlook.fleet
     while (key := state.leases.due(at_ms)) is not None:
         request = state.requests[key]
         state.leases.look_again(key, look_ms)
@@ -32,7 +34,7 @@ def lapse(state: PartitionState, rules: Rules, fleet: Fleet, at_ms: int) -> Effe
         if _took_its_worker(request, rules, fleet, heard_ms, at_ms):
             return end_without_pictures(state, request, POISON, rules, at_ms)
         if heard_ms + rules.lease_ms <= at_ms:
-            return _lapsed(state, request, rules, at_ms)
+            return _lapsed(state, request, rules, outlook, at_ms)
     return None
 
 
@@ -44,21 +46,23 @@ def _took_its_worker(request: OpenRequest, rules: Rules, fleet: Fleet, heard_ms:
     return not fleet.is_alive(last.worker, at_ms)
 
 
-def _lapsed(state: PartitionState, request: OpenRequest, rules: Rules, at_ms: int) -> Effects:
+def _lapsed(state: PartitionState, request: OpenRequest, rules: Rules, outlook: Outlook, at_ms: int) -> Effects:
     if request.cancel_requested:
         return end_canceled(state.account(request.key.tenant), request, rules, at_ms)
     if request.lone_starts >= attempts_of(request, rules):
         return end_without_pictures(state, request, POISON, rules, at_ms)
+    place = outlook.place(request, outlook.shortest(request))
     again = replace(
         request,
         state="dispatched",
         attempt=request.attempt + 1,
         alone=bool(request.starts),
         dispatched_ms=at_ms,
+        worker=place.worker,
     )
     note = messages.control(rules, again.key, min_attempt=again.attempt, alone=again.alone, at_ms=at_ms)
     return Effects(
-        messages=[messages.job(rules, again, at_ms=at_ms), note],
+        messages=[messages.job(rules, again, place.partition, at_ms=at_ms), note],
         requests={again.key: again},
         decisions=[Decision("sent_again", "", again.key)],
     )

@@ -99,7 +99,7 @@ class Restored:
             self.state.next_offsets = dict(content["next"])
             self.state.sequence = max(self.state.sequence, content["sequence"])
             self.state.clock_ms = content["clock_ms"]
-            self.state.turn = content["turn"]
+            self.state.times = dict(content.get("times", {}))
             self.state.tenants_version = content["tenants_version"]
         elif key.encode() == INIT_KEY:
             self.init = Init.model_validate(content)
@@ -120,7 +120,9 @@ def offsets_record(topic: str, partition: int, state: PartitionState) -> Outgoin
         "next": state.next_offsets,
         "sequence": state.sequence,
         "clock_ms": state.clock_ms,
-        "turn": state.turn,
+        "times": state.times,
+        # Read by the format's first writers, which served all pools in one order.
+        "turn": max(state.times.values(), default=0),
         "tenants_version": state.tenants_version,
     }
     return Outgoing(topic=topic, key=_OFFSETS_KEY, value=to_json(content), partition=partition)
@@ -133,7 +135,9 @@ def account_record(topic: str, partition: int, account: Account) -> Outgoing:
         "bucket": None if bucket is None else {"level": bucket.level, "at_ms": bucket.at_ms},
         "days": {name: _period(period) for name, period in account.days.items()},
         "months": {name: _period(period) for name, period in account.months.items()},
-        "turn": account.turn,
+        "turns": account.turns,
+        "turn": max(account.turns.values(), default=0),
+        "asked": account.asked,
     }
     return Outgoing(
         topic=topic, key=f"{_ACCOUNT}{account.tenant}".encode(), value=to_json(content), partition=partition
@@ -211,6 +215,8 @@ def _open(request: OpenRequest) -> dict[str, Any]:
         "dispatched_ms": request.dispatched_ms,
         "retry_at_ms": request.retry_at_ms,
         **marks,
+        "worker": request.worker,
+        "asked": request.asked,
     }
 
 
@@ -246,6 +252,8 @@ def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | End
         cancel_requested=content.get("cancel_requested", False),
         dispatched_ms=content["dispatched_ms"],
         retry_at_ms=content["retry_at_ms"],
+        worker=content.get("worker"),
+        asked=content.get("asked", 0),
         idempotency_key=content.get("idempotency_key"),
         seeded=content.get("seeded", False),
         replayed=content.get("replayed", False),
@@ -280,5 +288,6 @@ def _read_account(tenant: str, content: dict[str, Any]) -> Account:
         bucket=None if bucket is None else Bucket(bucket["level"], bucket["at_ms"]),
         days=periods("days"),
         months=periods("months"),
-        turn=content["turn"],
+        turns=content.get("turns", {}),
+        asked=content.get("asked", 0),
     )

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from consumer.admission.deletions import Deletion
 from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, Submission, home_of, is_replay
-from consumer.admission.placement import jobs_partition
 from consumer.admission.quota import Account, balance
 from consumer.admission.rules import Rules
 from consumer.admission.state import OpenRequest, RequestKey
@@ -72,8 +71,8 @@ def moved(
     return usage(rules, event, at_ms=at_ms, traceparent=request.traceparent)
 
 
-def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
-    """Work for the fleet."""
+def job(rules: Rules, request: OpenRequest, partition: int, *, at_ms: int) -> Outgoing:
+    """Work for the fleet, on this partition of its pool's jobs topic."""
     event = JobAssigned(
         tenant=request.key.tenant,
         request_id=request.key.request_id,
@@ -88,7 +87,7 @@ def job(rules: Rules, request: OpenRequest, *, at_ms: int) -> Outgoing:
         topic=rules.topics.jobs(request.pool),
         value=envelope.data,
         headers=envelope.headers(),
-        partition=jobs_partition(rules.partition, request.sequence, rules.jobs_partitions),
+        partition=partition,
     )
 
 

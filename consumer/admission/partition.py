@@ -16,6 +16,7 @@ from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.gauges import PartitionGauges
 from consumer.admission.inbox import Inbox
+from consumer.admission.outlook import demand_of
 from consumer.admission.restore import restore_partition
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
@@ -56,6 +57,10 @@ class PartitionRunner:
         self.partition = partition
         self.problem: str | None = "restoring"
         """What it waits for; None while it decides."""
+        self.demand: Mapping[str, int] = {}
+        """Pool → the weights of the tenants that have something waiting or in flight there, summed."""
+        self.waiting_work: Mapping[str, int] = {}
+        """Pool → the work that waits here for its turn, in milli-units."""
         self._settings = settings
         topics = Topics(settings.kafka.prefix)
         self._group = topics.group("admission")
@@ -191,7 +196,7 @@ class PartitionRunner:
         self._metrics.observe("easel_admission_restore_seconds", time.monotonic() - began)
         self._decided_to = dict(state.next_offsets)
         self._gauges.show(state, self._rules(self.partition), state.accounts)
-        self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=state.in_flight)
+        self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=len(state.in_flight))
         return state
 
     def _begin(self, state: PartitionState) -> None:
@@ -223,6 +228,7 @@ class PartitionRunner:
     async def _commit(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
         rules = self._rules(self.partition)
         batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet())
+        self.demand, self.waiting_work = demand_of(state, rules), dict(state.waiting_work)
         if batch.empty:
             return
         for tenant, where in batch.blamed:

@@ -1,14 +1,79 @@
-"""Which partition of a pool's jobs topic a job goes to."""
+"""Which worker a job goes to, and by which partition of its pool's jobs topic it gets there.
+
+Join the shortest queue: of the workers that take new jobs the one where it waits least, by what they report and by what
+this partition has sent there that no report names yet. A worker that slows down or says nothing more sees its queue
+grow, and gets no more.
+"""
 
 from __future__ import annotations
 
-__all__ = ["jobs_partition"]
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from consumer.admission.fleet_view import Heard
+
+__all__ = ["Place", "Queues", "jobs_partition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job is sent: a partition of the jobs topic, and the worker that has it, where one is known."""
+
+    partition: int
+    worker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The workers of a pool that take new jobs, as one admission partition sees them. Work in milli-units."""
+
+    workers: Sequence[Heard]
+    admission_partition: int
+    reported: Mapping[str, int]
+    """Worker → the work of what this partition sent to it and a report has named: its own backlog holds that."""
+
+    def shortest(self, sent_to: Mapping[str, int], model: str) -> Heard | None:
+        """Where a job of ``model`` waits least; None when nobody takes new jobs.
+
+        ``sent_to`` is all that this partition has out, by worker. Of equal waits a worker that has the model loaded
+        comes first, then the faster one; then each admission partition begins its search elsewhere, so that they do
+        not all run to the same one between two reports.
+        """
+        count = len(self.workers)
+        if not count:
+            return None
+        if count == 1:
+            return self.workers[0]
+        typical = _mean_rate(self.workers)
+
+        def key(index: int) -> tuple[int, bool, int, int]:
+            beat = self.workers[index].beat
+            unnamed = max(0, sent_to.get(beat.instance, 0) - self.reported.get(beat.instance, 0))
+            rate = beat.rate_milliunits_s or typical
+            wait_ms = (beat.backlog_milliunits + unnamed) * 1000 // rate
+            return wait_ms, model not in beat.models, -rate, (index - self.admission_partition) % count
+
+        return self.workers[min(range(count), key=key)]
+
+    def place(self, worker: Heard) -> Place:
+        """Of a worker's partitions the one that this admission partition shares with the fewest others.
+
+        While a transaction of ours is open, nobody reads what others have written behind it on the same partition.
+        """
+        theirs = sorted(worker.beat.partitions)
+        return Place(theirs[self.admission_partition % len(theirs)], worker.beat.instance)
 
 
 def jobs_partition(admission_partition: int, sequence: int, jobs_partitions: int) -> int:
-    """The next partition in turn, each admission partition beginning elsewhere.
+    """Where a job goes while no worker is known: the next partition in turn, each of ours beginning elsewhere.
 
     Every partition gets its share, and so does each worker of the group, whatever the assignment is. Computed from the
     request alone: a decision made again after a crash chooses the same partition.
     """
     return (admission_partition + sequence) % jobs_partitions
+
+
+def _mean_rate(workers: Sequence[Heard]) -> int:
+    """What a worker that has run nothing yet is taken for, in milli-units a second."""
+    known = [heard.beat.rate_milliunits_s for heard in workers if heard.beat.rate_milliunits_s > 0]
+    return max(1, sum(known) // len(known)) if known else 1

@@ -56,8 +56,10 @@ class Account:
     bucket: Bucket | None = None
     days: Mapping[str, Period] = field(default_factory=dict)
     months: Mapping[str, Period] = field(default_factory=dict)
-    turn: int = 0
-    """How far the tenant has been served, for whose turn it is."""
+    turns: Mapping[str, int] = field(default_factory=dict)
+    """Pool → how far the tenant has been served there, for whose turn it is."""
+    asked: int = 0
+    """The work of all that was accepted, in milli-units."""
 
 
 class QuotaExceeded(EaselError):  # noqa: N818 - it names what happened

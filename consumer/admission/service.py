@@ -94,20 +94,27 @@ class Admission:
         reasons += [f"partition {runner.partition}: no progress" for runner in self._all() if runner.stuck]
         if self._clock.silence:
             reasons.append(self._clock.silence)
-        return Readiness((*reasons, *self._files.problems()))
+        notes = [f"the pool {pool!r} is draining: nothing new leaves for it" for pool in self._files.catalog.draining]
+        return Readiness((*reasons, *self._files.problems()), tuple(notes))
 
     def heartbeat(self) -> Heartbeat:
         """What the fleet is told of this instance."""
         ready = sum(1 for runner in self._all() if runner.problem is None)
         self._metrics.set("easel_admission_partitions_owned", len(self._runners))
         self._metrics.set("easel_admission_partitions_ready", ready)
-        show_fleet(self._metrics, self._fleet.fleet, self._files.catalog.pools(), self._clock.now_ms())
+        for pool in self._files.catalog.pools():
+            waiting = sum(runner.waiting_work.get(pool, 0) for runner in self._all())
+            self._metrics.set("easel_pending_units", waiting / 1000, pool=pool)
+        show_fleet(self._metrics, self._fleet.fleet, self._files.catalog, self._clock.now_ms())
         return Heartbeat(
             instance=self._name,
             stage="admission",
             partitions=sorted(self._runners),
             ready=self.readiness().ready,
             tenants_version=self._files.directory.version,
+            demand={
+                f"{pool}/{runner.partition}": weight for runner in self._all() for pool, weight in runner.demand.items()
+            },
         )
 
     def _all(self) -> list[PartitionRunner]:

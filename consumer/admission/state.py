@@ -8,25 +8,26 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from consumer.admission.deletions import Deletion, Deletions
 from consumer.admission.early_cancels import EarlyCancels
 from consumer.admission.fairness import Turns, rank_of
+from consumer.admission.in_flight import InFlight
 from consumer.admission.keys import RequestKey
-from consumer.admission.known_by import KeptResult, KnownBy
+from consumer.admission.known_by import KnownBy
 from consumer.admission.leases import Leases
 from consumer.admission.quota import Account
-from schemas.jobs import JobStarted
-from schemas.requests import Parameters
+from consumer.admission.requests import EndedRequest, EndState, OpenRequest, Start
 from transport.records import Outgoing
 
 __all__ = [
     "Blamed",
     "Decision",
     "Effects",
+    "EndState",
     "EndedRequest",
     "Movement",
     "OpenRequest",
@@ -34,82 +35,6 @@ __all__ = [
     "RequestKey",
     "Start",
 ]
-
-OpenState = Literal["queued", "dispatched", "running"]
-EndState = Literal["succeeded", "failed", "canceled"]
-
-
-class Start(NamedTuple):
-    """A worker said that it gives an attempt to its engine, and has not said since what became of it."""
-
-    worker: str
-    attempt: int
-    alone: bool
-
-    @classmethod
-    def of(cls, event: JobStarted) -> Start:
-        return cls(event.worker, event.attempt, event.alone)
-
-
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
-    """An accepted request that has not ended. Everything needed to send it again is here."""
-
-    key: RequestKey
-    state: OpenState
-    body_sha256: str
-    sequence: int
-    """Its place in the order of acceptance of this partition."""
-    accepted_ms: int
-    cost: int
-    """What is held, in milli-units: the work at the tenant's price."""
-    work: int
-    """What it takes of the fleet, in milli-units."""
-    day: str
-    month: str
-    pool: str
-    parameters: Parameters
-    metadata: Mapping[str, str]
-    traceparent: str | None = None
-    attempt: int = 0
-    failures: int = 0
-    """Attempts that failed and may be made again; what was sent again because nobody had it is not among them."""
-    starts: tuple[Start, ...] = ()
-    """Starts that were reported and neither ended nor were released, of whatever attempt."""
-    alone: bool = False
-    """It is to run in a batch of its own: a start of it never ended."""
-    cancel_requested: bool = False
-    """Its tenant wishes it to stop; the note to the workers is out."""
-    dispatched_ms: int | None = None
-    retry_at_ms: int | None = None
-    """Queued, but not before this time: an attempt has failed."""
-    idempotency_key: str | None = None
-    seeded: bool = False
-    """Its seed was asked for, so that a later request can be answered by its result."""
-    replayed: bool = False
-    """It came by a replay of dead letters."""
-
-    @property
-    def deadline_ms(self) -> int | None:
-        deadline = self.parameters.deadline
-        return None if deadline is None else int(deadline.timestamp() * 1000)
-
-    @property
-    def lone_starts(self) -> int:
-        return sum(start.alone for start in self.starts)
-
-
-@dataclass(frozen=True, slots=True)
-class EndedRequest:
-    """A request that has ended: remembered longer than any token that could bring it again lives."""
-
-    key: RequestKey
-    state: EndState
-    body_sha256: str
-    ended_ms: int
-    forget_ms: int
-    idempotency_key: str | None = None
-    result: KeptResult | None = None
 
 
 class Decision(NamedTuple):
@@ -149,8 +74,8 @@ class Effects:
     """Deletes that are out; None: it was reported."""
     decisions: list[Decision] = field(default_factory=list)
     moved: list[Movement] = field(default_factory=list)
-    turn: int = 0
-    """The partition's own time afterwards, where it moves on."""
+    served: tuple[str, int] | None = None
+    """A pool, and the tag of the tenant that was served there: the pool's own time afterwards."""
     blamed: Blamed | None = None
     """Set when an exception was raised inside the decision."""
 
@@ -163,7 +88,7 @@ class Effects:
         self.deletions |= later.deletions
         self.decisions += later.decisions
         self.moved += later.moved
-        self.turn = max(self.turn, later.turn)
+        self.served = later.served or self.served
 
 
 class PartitionState:
@@ -177,17 +102,19 @@ class PartitionState:
         self.sequence = 0
         self.clock_ms = 0
         self.tenants_version = 0
-        self.turn = 0
-        """The partition's own time: the tag of whoever was served last."""
+        self.times: dict[str, int] = {}
+        """Pool → its own time: the tag of whoever was served last."""
+        self.in_flight = InFlight()
+        self.waiting_work: Counter[str] = Counter()
+        """Pool → the work in line, in milli-units."""
         self.early_cancels = EarlyCancels()
         self.deletions = Deletions()
         self.leases = Leases()
         self._idempotency_keys = KnownBy()
         self._results = KnownBy()
         self._open_of: dict[str, dict[RequestKey, None]] = {}
-        self._turns: Turns[RequestKey] = Turns()
-        self._in_flight: set[RequestKey] = set()
-        self._in_flight_of: Counter[str] = Counter()
+        self.turns: Turns[RequestKey] = Turns()
+        """What waits for its turn."""
         self._forget: list[tuple[int, RequestKey]] = []
         self._retries: list[tuple[int, RequestKey]] = []
         self._deadlines: list[tuple[int, RequestKey]] = []
@@ -206,11 +133,20 @@ class PartitionState:
         request = self.requests.get(key) if key else None
         return request if isinstance(request, EndedRequest) else None
 
-    def next_turn(self, may_send: Callable[[str], bool]) -> OpenRequest | None:
-        """The queued request whose turn it is, among the tenants that ``may_send``."""
-        key = self._turns.next(lambda tenant: self.account(tenant).turn, may_send)
-        request = self.requests[key] if key else None
-        return request if isinstance(request, OpenRequest) else None
+    def next_turn(self, pool: str, may_send: Callable[[str], bool]) -> str | None:
+        """The tenant whose turn it is in a pool, among those that ``may_send``."""
+        return self.turns.next(pool, lambda tenant: self.account(tenant).turns.get(pool, 0), may_send)
+
+    def line(self, pool: str, tenant: str) -> Iterator[OpenRequest]:
+        """What a tenant has in line for a pool, in its order."""
+        for key in self.turns.line(pool, tenant):
+            request = self.requests[key]
+            if isinstance(request, OpenRequest):
+                yield request
+
+    def active(self) -> set[tuple[str, str]]:
+        """Each pool and tenant with something in line or in flight."""
+        return self.turns.lines() | self.in_flight.tenants.keys()
 
     def open_of(self, tenant: str) -> Iterator[OpenRequest]:
         """What a tenant has open, in no order that counts."""
@@ -220,19 +156,12 @@ class PartitionState:
                 yield request
 
     def waiting_of(self, tenant: str) -> int:
-        return self._turns.of(tenant)
-
-    def in_flight_of(self, tenant: str) -> int:
-        return self._in_flight_of[tenant]
+        return self.turns.of(tenant)
 
     @property
     def queued(self) -> int:
         """How many wait for their turn; those that wait for another attempt are not among them."""
-        return len(self._turns)
-
-    @property
-    def in_flight(self) -> int:
-        return len(self._in_flight)
+        return len(self.turns)
 
     def due_to_forget(self, at_ms: int, most: int) -> list[RequestKey]:
         """Up to ``most`` ended requests that no token can bring again."""
@@ -264,7 +193,9 @@ class PartitionState:
     def apply(self, effects: Effects) -> None:
         """Take over what a decision changed."""
         self.accounts.update(effects.accounts)
-        self.turn = max(self.turn, effects.turn)
+        if effects.served is not None:
+            pool, tag = effects.served
+            self.times[pool] = max(self.times.get(pool, 0), tag)
         for key, request in effects.requests.items():
             self.put(key, request)
         for key, until_ms in effects.early_cancels.items():
@@ -274,13 +205,13 @@ class PartitionState:
 
     def put(self, key: RequestKey, request: OpenRequest | EndedRequest | None) -> None:
         """Set or forget one request, and what is derived from it."""
-        self._turns.remove(key)
-        if key in self._in_flight:
-            self._in_flight.discard(key)
-            self._in_flight_of[key.tenant] -= 1
+        before = self.requests.get(key)
+        if self.turns.remove(key) and isinstance(before, OpenRequest):
+            self.waiting_work[before.pool] -= before.work
+        if self.in_flight.remove(key):
+            self.turns.allow(key.tenant)
             if not isinstance(request, OpenRequest) or request.state == "queued":
                 self.leases.end(key)
-        before = self.requests.get(key)
         if isinstance(request, OpenRequest):
             self._open_of.setdefault(key.tenant, {})[key] = None
         elif isinstance(before, OpenRequest):
@@ -302,10 +233,10 @@ class PartitionState:
             heapq.heappush(self._retries, (request.retry_at_ms, key))
         elif request.state == "queued":
             rank = rank_of(request.parameters.priority, request.accepted_ms)
-            self._turns.add(key, key.tenant, rank, request.sequence)
+            self.turns.add(key, request.pool, key.tenant, rank, request.sequence)
+            self.waiting_work[request.pool] += request.work
         else:
-            self._in_flight.add(key)
-            self._in_flight_of[key.tenant] += 1
+            self.in_flight.add(request)
             self.leases.renew(key)
 
 

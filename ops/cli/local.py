@@ -136,13 +136,21 @@ def _probe(name: str, host: str, port: int) -> _Line:
     except httpx.HTTPError:
         return _Line(name, "stopped", where)
     if answer.status_code == httpx.codes.OK:
-        return _Line(name, "ready", where)
+        return _Line(name, "ready", where, _said(answer, "notes") or "")
     return _Line(name, "not ready", where, _reasons(answer))
 
 
 def _reasons(answer: httpx.Response) -> str:
+    said = _said(answer, "reasons")
+    if said is None:
+        return f"HTTP {answer.status_code}, not easel's answer: does something else listen there?"
+    return said or f"HTTP {answer.status_code}"
+
+
+def _said(answer: httpx.Response, what: str) -> str | None:
+    """A list in a service's answer as one line; None when it is not such an answer."""
     try:
         body: Any = answer.json()
-        return "; ".join(map(str, body.get("reasons", ()))) or f"HTTP {answer.status_code}"
+        return "; ".join(map(str, body.get(what, ())))
     except (json.JSONDecodeError, AttributeError):
-        return f"HTTP {answer.status_code}, not easel's answer: does something else listen there?"
+        return None

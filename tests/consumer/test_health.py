@@ -23,9 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 class Served:
     def __init__(self) -> None:
         self.reasons: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = ()
         self.metrics = Metrics()
         self.server = HealthServer(
-            "127.0.0.1", 0, self.metrics, lambda: Readiness(self.reasons), setting="EASEL_X_PORT"
+            "127.0.0.1", 0, self.metrics, lambda: Readiness(self.reasons, self.notes), setting="EASEL_X_PORT"
         )
 
     def get(self, path: str) -> httpx.Response:
@@ -45,6 +46,12 @@ def test_ready_says_why_not(served: Served) -> None:
     answer = served.get("/health/ready")
     assert answer.status_code == 503
     assert answer.json() == {"ready": False, "reasons": ["partition 3: restoring"]}
+
+
+def test_a_note_holds_nothing_up(served: Served) -> None:
+    served.notes = ("the pool 'big' is draining",)
+    answer = served.get("/health/ready")
+    assert (answer.status_code, answer.json()["notes"]) == (200, ["the pool 'big' is draining"])
     assert served.get("/health/live").status_code == 200
 
 

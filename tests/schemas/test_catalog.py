@@ -252,3 +252,18 @@ class TestFile:
 def test_styles_are_words_only() -> None:
     with pytest.raises(ValueError, match="negative"):
         Style.model_validate({"prompt_suffix": "x", "negative": "y"})
+
+
+class TestDraining:
+    FILE = """
+        models:
+          m: {pipeline: p, pool: big, defaults: {width: 512, height: 512, steps: 4}}
+        draining: [POOL]
+        """
+
+    def test_a_pool_of_a_model(self, tmp_path: Path) -> None:
+        assert models(tmp_path, self.FILE.replace("POOL", "big")).draining == ["big"]
+
+    def test_a_pool_that_no_model_has(self, tmp_path: Path) -> None:
+        problem = problem_of_models(tmp_path, self.FILE.replace("POOL", "huge"))
+        assert problem == "models.yaml:3: draining.0: no model has the pool 'huge'"

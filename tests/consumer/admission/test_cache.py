@@ -52,7 +52,7 @@ def test_the_same_request_again_is_answered_at_once_and_for_nothing() -> None:
     assert done["outputs"] == [output(0).model_dump(mode="json")]
     assert (done["weights_revision"], done["manifest"]) == ("r", manifest_key("acme", ONE))
     assert (done["attempt"], done["engine_ms"], done["metadata"]) == (0, 0, {"post": "4711"})
-    assert world.state.queued == world.state.in_flight == 0
+    assert world.state.queued == len(world.state.in_flight) == 0
     assert kinds(world.take(world.request(2, seed=7, metadata={"post": "4711"}))) == ["generation.duplicate"]
 
 

@@ -11,7 +11,17 @@ from consumer.admission.fleet_view import Fleet, Heard
 from consumer.admission.gauges import PartitionGauges, show_fleet
 from consumer.metrics import Metrics
 from schemas.fleet import Heartbeat
-from tests.consumer.admission.world import NOON_MS, World, directory, failed, request_id, rules, succeeded, tenant
+from tests.consumer.admission.world import (
+    NOON_MS,
+    World,
+    catalog,
+    directory,
+    failed,
+    request_id,
+    rules,
+    succeeded,
+    tenant,
+)
 
 
 class Watched(World):
@@ -78,7 +88,7 @@ def test_a_second_attempt_is_not_a_second_wait() -> None:
     world.decide(world.outcome(failed(request_id(0), retryable=True)))
     world.now_ms += 60_000
     world.decide()
-    assert world.state.in_flight == 1
+    assert len(world.state.in_flight) == 1
     assert world.metrics.registry.get_sample_value("easel_tenant_wait_seconds_count", {"tenant": "acme"}) == 1
 
 
@@ -118,13 +128,19 @@ def test_the_fleet_as_this_instance_hears_it() -> None:
         worker("d", at_ms=NOON_MS - 60_000),
     ]
     metrics = Metrics()
-    show_fleet(metrics, Fleet({one.beat.instance: one for one in heard}), ["default", "big"], NOON_MS)
+    show_fleet(
+        metrics,
+        Fleet({one.beat.instance: one for one in heard}),
+        catalog().model_copy(update={"draining": ["big"]}),
+        NOON_MS,
+    )
     workers = {
         state: metrics.value("easel_fleet_workers", pool="default", state=state) for state in ("ready", "draining")
     }
     assert workers == {"ready": 1, "draining": 1}
     assert metrics.value("easel_fleet_workers", pool="default", state="unready") == 1
     assert metrics.value("easel_fleet_workers", pool="big", state="ready") == 0
+    assert [metrics.value("easel_pool_draining", pool=pool) for pool in ("default", "big")] == [0, 1]
     assert metrics.value("easel_fleet_capacity_units", pool="default") == 4
     assert metrics.value("easel_fleet_rate_units_per_second", pool="default") == 0.5
     assert metrics.value("easel_fleet_backlog_units", pool="default") == 2

@@ -111,7 +111,7 @@ def test_most_running_leaves_the_rest_to_others() -> None:
     fleet.ask(TWO, 5)
     assert fleet.units() == {ONE: 1, TWO: 3}
     fleet.finish(1)
-    assert fleet.world.state.in_flight_of(ONE) == 1
+    assert fleet.world.state.in_flight.of_tenant[ONE] == 1
 
 
 def test_priority_comes_before_age_and_age_catches_up() -> None:

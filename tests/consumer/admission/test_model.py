@@ -279,7 +279,7 @@ class Admission(RuleBasedStateMachine):
             return
         assert restored.state.requests == self.world.state.requests
         assert restored.state.accounts == self.world.state.accounts
-        assert restored.state.turn == self.world.state.turn
+        assert restored.state.times == self.world.state.times
         self.world.state = restored.state
 
     @rule(version=st.integers(2, 9))

@@ -53,7 +53,7 @@ def test_success_settles_and_ends(world: World) -> None:
         "limit": None,
     }
     assert isinstance(world.state.requests[RequestKey("acme", ONE)], EndedRequest)
-    assert world.state.in_flight == 0
+    assert len(world.state.in_flight) == 0
 
 
 def test_a_partial_delivery_settles_what_was_delivered(world: World) -> None:
