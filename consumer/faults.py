@@ -39,6 +39,12 @@ POINTS = frozenset(
         "generation.after_deleted",
         "generation.after_peer_ended",
         "generation.before_offset_commit",
+        "repartition.after_mark",
+        "repartition.after_growth",
+        "repartition.after_copy",
+        "repartition.after_commitment",
+        "repartition.after_clearing",
+        "repartition.after_finish",
     }
 )
 

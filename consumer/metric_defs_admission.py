@@ -146,10 +146,10 @@ ADMISSION: tuple[Definition, ...] = (
     ),
     counter(
         "easel_admission_rerouted_total",
-        "requests",
+        "records",
         (),
-        "Verified requests that another client's partitioner put on the wrong partition.",
-        "Harmless; set the publisher's partitioner to murmur2 to save the extra hop.",
+        "Verified requests, and reports of workers, that stood on the wrong partition and were moved to the right one.",
+        "Harmless; set the publisher's partitioner to murmur2, and EASEL_KAFKA_PARTITIONS alike everywhere.",
     ),
     gauge(
         "easel_admission_partitions_owned",

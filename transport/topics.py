@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiokafka.errors as kafka
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.connection import KafkaSettings
@@ -17,7 +17,7 @@ from schemas.topics import TopicSpec
 from transport.errors import Misconfigured, limited
 from transport.kafka import client_options
 
-__all__ = ["TopicsReport", "check_topics", "cluster_id", "ensure_topics"]
+__all__ = ["TopicsReport", "check_topics", "cluster_id", "ensure_topics", "grow_topics", "partition_counts"]
 
 _CALL_S = 30.0
 _LOOK_S = 0.05
@@ -57,6 +57,36 @@ async def ensure_topics(
     return TopicsReport(created, tuple(name for name in wanted if name not in created), tuple(problems))
 
 
+async def partition_counts(settings: KafkaSettings, *, timeout_s: float = _CALL_S) -> dict[str, int]:
+    """How many partitions each topic of the cluster has. Raises Unavailable."""
+    async with limited("reading the topics", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+        return {name: len(partitions) for name, partitions in (await _existing(admin)).items()}
+
+
+async def grow_topics(settings: KafkaSettings, wanted: Mapping[str, int], *, timeout_s: float = _CALL_S) -> list[str]:
+    """Gives each topic as many partitions as ``wanted``; those that have them are left alone. Returns who grew.
+
+    Raises:
+        Misconfigured: the cluster refuses, and says why.
+        Unavailable: not done within ``timeout_s`` seconds.
+    """
+    async with limited("adding partitions", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+        existing = await _existing(admin)
+        short = {name: count for name, count in wanted.items() if len(existing.get(name, ())) < count}
+        if short:
+            try:
+                await admin.create_partitions({name: NewPartitions(count) for name, count in short.items()})
+            except kafka.KafkaError as err:
+                raise Misconfigured(
+                    f"the cluster refuses to add partitions: {type(err).__name__}: {err}",
+                    "grant the user Alter on the topics",
+                    where=settings.bootstrap_servers,
+                ) from err
+        while not _grown(await _existing(admin), wanted):  # noqa: ASYNC110 - the broker does not tell
+            await asyncio.sleep(_LOOK_S)
+    return sorted(short)
+
+
 async def check_topics(settings: KafkaSettings, specs: Iterable[TopicSpec], *, timeout_s: float = _CALL_S) -> list[str]:
     """What is wrong with the topics, each with its remedy; empty when all are as they must be.
 
@@ -92,6 +122,10 @@ def _all_led(existing: Mapping[str, Sequence[Any]], wanted: Iterable[str]) -> bo
     return all(name in existing and all(p["leader"] >= 0 for p in existing[name]) for name in wanted)
 
 
+def _grown(existing: Mapping[str, Sequence[Any]], wanted: Mapping[str, int]) -> bool:
+    return _all_led(existing, wanted) and all(len(existing[name]) >= count for name, count in wanted.items())
+
+
 async def _create(admin: Any, specs: Sequence[TopicSpec], settings: KafkaSettings) -> None:
     response = await admin.create_topics(
         [NewTopic(spec.name, spec.partitions, settings.replication, topic_configs=spec.config) for spec in specs]
@@ -117,8 +151,8 @@ async def _problems(admin: Any, specs: Sequence[TopicSpec], settings: KafkaSetti
         partitions = existing[spec.name]
         if len(partitions) != spec.partitions:
             problems.append(
-                f"{spec.name} has {len(partitions)} partitions, not {spec.partitions}: the count is fixed when "
-                "the topics are made; set it to what they have, or use another prefix"
+                f"{spec.name} has {len(partitions)} partitions, not {spec.partitions}: set EASEL_KAFKA_PARTITIONS, or "
+                "EASEL_KAFKA_JOBS_PARTITIONS, to what there is; docs/operations.md says how it is changed"
             )
         replicas = min(len(partition["replicas"]) for partition in partitions)
         if replicas < settings.replication:

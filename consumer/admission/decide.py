@@ -202,7 +202,11 @@ def _rejected(rules: Rules, submission: Submission, refusal: EaselError) -> Effe
 def _decide_outcome(state: PartitionState, record: Record, rules: Rules) -> Effects:
     key: RequestKey | None = None
     try:
-        event, key = intake.read_outcome(record, rules)
+        event, key = intake.read_outcome(record)
+        if intake.home_of(key.tenant, rules) != rules.partition:
+            # Of a worker that counts the partitions otherwise: those of before a change go on until they are replaced.
+            moved = messages.passed_on(rules, record, tenant=key.tenant)
+            return Effects(messages=[moved], decisions=[Decision("rerouted", "", key)])
         if isinstance(event, JobDeleted):
             return deleted(state, event, key, rules, record.timestamp_ms)
         return outcome(state, event, key, rules, record.timestamp_ms)

@@ -71,6 +71,14 @@ async def _mark(settings: Settings, partition: int, cluster: str, start_at: Star
                 "choose another prefix for this installation",
                 where=f"{topics.ledger}[{partition}]",
             )
+        if restored.init.moving is not None or restored.init.partitions != settings.kafka.partitions:
+            # New partitions of a ledger that is not new may not be marked as empty: accounts belong there.
+            to = restored.init.moving.to if restored.init.moving else settings.kafka.partitions
+            raise Misconfigured(
+                f"the ledger was made for {restored.init.partitions} partitions, not for {to}",
+                f"move it: `easel topics repartition --partitions {to}`, or set EASEL_KAFKA_PARTITIONS back",
+                where=f"{topics.ledger}[{partition}]",
+            )
         return False
     inputs = {TopicPartition(topic, partition): name for name, topic in topics.inputs().items()}
     bounds = await read_bounds(settings.kafka, inputs)

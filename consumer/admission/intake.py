@@ -148,8 +148,8 @@ _OUTCOMES: dict[str, type[Outcome]] = {
 }
 
 
-def read_outcome(record: Record, rules: Rules) -> tuple[Outcome, RequestKey]:
-    """What the fleet reports. Raises ``EaselError`` for a record that is no report, or not for this partition."""
+def read_outcome(record: Record) -> tuple[Outcome, RequestKey]:
+    """What the fleet reports. Raises ``EaselError`` for a record that is no report."""
     envelope = Envelope.read(record.headers, record.value)
     kind = _OUTCOMES.get(envelope.type)
     if kind is None:
@@ -160,8 +160,4 @@ def read_outcome(record: Record, rules: Rules) -> tuple[Outcome, RequestKey]:
         event = kind.model_validate_json(envelope.data)
     except ValidationError as error:
         raise invalid_request(error) from None
-    if home_of(event.tenant, rules) != rules.partition:
-        raise EaselError(
-            Code.INVALID_REQUEST, f"a report about tenant {event.tenant!r} on a partition not its own", param="tenant"
-        )
     return event, RequestKey(event.tenant, event.request_id)

@@ -24,7 +24,9 @@ from transport.records import Outgoing, Record
 __all__ = [
     "FORMAT",
     "INIT_KEY",
+    "OFFSETS_KEY",
     "Init",
+    "Moving",
     "Restored",
     "account_record",
     "deletion_record",
@@ -38,11 +40,21 @@ FORMAT = 1
 """Grows when an older easel could not read what a newer one writes."""
 
 INIT_KEY = b"__init"
-_OFFSETS_KEY = b"__offsets"
+OFFSETS_KEY = b"__offsets"
 _ACCOUNT = "account/"
 _REQUEST = "request/"
 _EARLY_CANCEL = "early_cancel/"
 _DELETE = "delete/"
+
+
+class Moving(BaseModel):
+    """The ledger is on its way to another number of partitions; nobody may decide by it meanwhile."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    to: int
+    copied: bool = False
+    """Everything stands in its new place, and the old places are being cleared."""
 
 
 class Init(BaseModel):
@@ -56,6 +68,7 @@ class Init(BaseModel):
     partitions: int
     start: dict[str, int]
     """Input name → the first offset to read."""
+    moving: Moving | None = None
 
 
 class Restored:
@@ -95,7 +108,7 @@ class Restored:
         elif key.startswith(_ACCOUNT):
             tenant = key.removeprefix(_ACCOUNT)
             self.state.accounts[tenant] = _read_account(tenant, content)
-        elif key.encode() == _OFFSETS_KEY:
+        elif key.encode() == OFFSETS_KEY:
             self.state.next_offsets = dict(content["next"])
             self.state.sequence = max(self.state.sequence, content["sequence"])
             self.state.clock_ms = content["clock_ms"]
@@ -125,7 +138,7 @@ def offsets_record(topic: str, partition: int, state: PartitionState) -> Outgoin
         "turn": max(state.times.values(), default=0),
         "tenants_version": state.tenants_version,
     }
-    return Outgoing(topic=topic, key=_OFFSETS_KEY, value=to_json(content), partition=partition)
+    return Outgoing(topic=topic, key=OFFSETS_KEY, value=to_json(content), partition=partition)
 
 
 def account_record(topic: str, partition: int, account: Account) -> Outgoing:

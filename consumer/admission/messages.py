@@ -17,7 +17,18 @@ from schemas.ids import event_id
 from schemas.jobs import Control, DeleteAssigned, JobAssigned
 from transport.records import Outgoing, Record
 
-__all__ = ["answer", "control", "dead_lettered", "delete_job", "job", "moved", "rerouted", "result", "usage"]
+__all__ = [
+    "answer",
+    "control",
+    "dead_lettered",
+    "delete_job",
+    "job",
+    "moved",
+    "passed_on",
+    "rerouted",
+    "result",
+    "usage",
+]
 
 
 def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None) -> list[Outgoing]:
@@ -130,6 +141,13 @@ def rerouted(rules: Rules, record: Record, *, tenant: str, appended_ms: int) -> 
         key=tenant.encode(),
         headers=(*headers, (APPENDED_HEADER, str(appended_ms).encode())),
         partition=home_of(tenant, rules),
+    )
+
+
+def passed_on(rules: Rules, record: Record, *, tenant: str) -> Outgoing:
+    """A report of the fleet, unchanged, to the partition that keeps its tenant's account."""
+    return Outgoing(
+        rules.topics.outcomes, record.value, tenant.encode(), record.headers, partition=home_of(tenant, rules)
     )
 
 

@@ -50,6 +50,12 @@ def _require_init(init: Init | None, settings: Settings, cluster_id: str, where:
             "run `easel topics` for a new installation; if the topic was lost, see docs/operations.md",
             where=where,
         )
+    if init.moving is not None:
+        raise Misconfigured(
+            f"the ledger is on its way from {init.partitions} to {init.moving.to} partitions",
+            f"finish that: `easel topics repartition --partitions {init.moving.to}`",
+            where=where,
+        )
     if init.format > FORMAT:
         raise Misconfigured(f"the ledger has format {init.format}, newer than {FORMAT}", "upgrade easel", where=where)
     expected = (cluster_id, settings.installation, settings.kafka.partitions)

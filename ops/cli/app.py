@@ -89,7 +89,7 @@ app.command("usage", rich_help_panel=_USE, epilog=epilog("easel usage", "easel u
     usage.usage
 )
 
-app.command("topics", rich_help_panel=_CARE, epilog=epilog("easel topics", "easel topics --check"))(topics.topics)
+app.add_typer(topics.app, name="topics", rich_help_panel=_CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 app.add_typer(model.app, name="model", rich_help_panel=_CARE)
