@@ -85,9 +85,11 @@ app.command(
     rich_help_panel=_USE,
     epilog=epilog("easel watch --since 10m", "easel watch --json | jq .type", "easel watch --dead-letters"),
 )(watch.watch)
-app.command("usage", rich_help_panel=_USE, epilog=epilog("easel usage", "easel usage --tenant atelier --json"))(
-    usage.usage
-)
+app.command(
+    "usage",
+    rich_help_panel=_USE,
+    epilog=epilog("easel usage", "easel usage --since 7d --by tenant", "easel usage --since 2026-11-01 --csv"),
+)(usage.usage)
 
 app.add_typer(topics.app, name="topics", rich_help_panel=_CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)

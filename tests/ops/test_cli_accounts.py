@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+from datetime import UTC, datetime
+
+import pytest
+
 from ops.cli.accounts import Accounts
 from ops.cli.usage import units
 from schemas.envelope import Envelope
 from schemas.events import Balance, Usage, UsageHeld, UsageRefunded, UsageSettled
-from schemas.ids import event_id, new_id
+from schemas.ids import DAY_MS, event_id, new_id
 from transport.records import Record
 
 DAY, MONTH = "2026-11-21", "2026-11"
@@ -17,7 +22,7 @@ def balances(held: int, settled: int, refunded: int, *, limit: int | None = 10_0
     return Balance(period=DAY, limit=limit, **amounts), Balance(period=MONTH, limit=None, **amounts)
 
 
-def record(entry: Usage, offset: int) -> Record:
+def record(entry: Usage, offset: int, *, at_ms: int = 0) -> Record:
     envelope = Envelope(
         id=event_id(entry.request_id, entry.TYPE, offset),
         type=entry.TYPE,
@@ -25,7 +30,7 @@ def record(entry: Usage, offset: int) -> Record:
         subject=entry.request_id,
         data=entry.model_dump_json().encode(),
     )
-    return Record("easel.usage", 0, offset, 0, b"atelier", envelope.data, envelope.headers())
+    return Record("easel.usage", 0, offset, at_ms, b"atelier", envelope.data, envelope.headers())
 
 
 def entry(shape: type[Usage], milliunits: int, after: tuple[Balance, Balance]) -> Usage:
@@ -66,6 +71,43 @@ def test_an_entry_that_stands_twice_is_noticed_and_counted_once() -> None:
     assert len(found.problems) == 1
     assert "stands twice" in found.problems[0]
     assert found.totals("atelier").held == 300
+
+
+def test_a_problem_is_told_once_and_the_chain_goes_on() -> None:
+    found = Accounts()
+    history = [entry(UsageHeld, 300, balances(1_000, 0, 0)), entry(UsageHeld, 100, balances(1_100, 0, 0))]
+    found.add(record(one, offset) for offset, one in enumerate(history))
+    assert len(found.problems) == 2
+
+
+def test_a_thousand_problems_are_a_hundred_lines() -> None:
+    found = Accounts()
+    found.add(Record("easel.usage", 0, offset, 0, None, b"{", ()) for offset in range(1_000))
+    assert len(found.problems) == 101
+    assert found.problems[-1] == "and 900 more"
+
+
+NOON_MS = int(datetime(2026, 11, 20, 12, tzinfo=UTC).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(("at_ms", "noticed"), [(NOON_MS, 0), (NOON_MS - DAY_MS, 1)])
+def test_where_reading_begins_later_a_days_first_entries_may_have_been_before(at_ms: int, noticed: int) -> None:
+    found = Accounts()
+    # The month began long before either; the day may have begun before noon of its eve, where it is 14 hours ahead.
+    found.add([record(entry(UsageHeld, 300, balances(1_000, 0, 0)), 5, at_ms=at_ms)])
+    assert len(found.problems) == noticed
+    found.add([record(entry(UsageHeld, 300, balances(2_000, 0, 0)), 6, at_ms=at_ms)])
+    assert len(found.problems) == noticed + 2
+
+
+def test_the_memory_of_it_is_that_of_its_accounts() -> None:
+    def kept(count: int) -> int:
+        found = Accounts()
+        found.add(record(entry(UsageHeld, 1, balances(number, 0, 0)), number - 1) for number in range(1, count + 1))
+        assert found.problems == []
+        return len(pickle.dumps(found))
+
+    assert kept(1_000) < kept(10) + 100
 
 
 def test_a_damaged_record_is_named_by_its_place() -> None:

@@ -87,7 +87,9 @@ def test_pictures_come_and_are_accounted_for(here: Path, all_running: subprocess
     assert used.code == 0
     accounts = [json.loads(line) for line in used.out.splitlines()]
     assert len(accounts) == 2
-    assert all((a["held"], a["settled"], a["refunded"], a["outstanding"]) == (cost, cost, 0, 0) for a in accounts)
+    names = [f"{name}_milliunits" for name in ("held", "settled", "refunded", "outstanding")]
+    assert all([account[name] for name in names] == [cost, cost, 0, 0] for account in accounts)
+    assert {account["requests"] for account in accounts} == {2}
     assert "atelier" in easel("usage", cwd=here).out
 
 
