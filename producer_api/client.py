@@ -234,7 +234,8 @@ class Client:
                     return await expected
             except TimeoutError:
                 raise TimedOut(
-                    f"no answer within {timeout_s:g} s; it was published, and is answered when admission runs",
+                    f"no answer within {timeout_s:g} s: admission is away, or it refused the signature and the event "
+                    "is with the dead letters",
                     request_id=about,
                 ) from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,19 @@ from fastapi import FastAPI
 from producer_api.app import create_app
 from schemas.connection import KafkaSettings
 from schemas.settings import Settings
-from tests.producer_api.support import Announcer, Installation, install, make_topics, served, until_ready
+from tests.house import House
+from tests.producer_api.support import (
+    ISSUER_SECRET,
+    Announcer,
+    Installation,
+    install,
+    make_topics,
+    served,
+    until_ready,
+)
+
+PER_MINUTE = 5
+TENANTS = ("acme", "slow", "barred")
 
 
 @dataclass(frozen=True)
@@ -51,3 +65,48 @@ async def api(settings: Settings, announcer: Announcer, tmp_path: Path) -> Async
     async with served(app) as http:
         await until_ready(http)
         yield Api(app, http, installation, announcer)
+
+
+def add_http(house: House, secret: Path) -> None:
+    """A key for HTTP for each tenant (its own name), the API as an issuer, and what each test needs of limits."""
+    file = json.loads(house.settings.tenants.read_text())
+    for tenant in file["tenants"]:
+        tenant["api_keys"] = [{"id": tenant["id"], "sha256": hashlib.sha256(tenant["id"].encode()).hexdigest()}]
+        if tenant["id"] == "slow":
+            tenant["limits"] = {"requests_per_minute": PER_MINUTE, "burst": 1}
+        if tenant["id"] == "barred":
+            tenant["status"] = "suspended"
+    key = {"kid": "easel-api-1", "alg": "HS256", "secret_file": str(secret)}
+    file["issuers"] = [{"id": "easel-api", "tenants": "*", "keys": [key]}]
+    file["version"] = 2
+    house.settings.tenants.write_text(json.dumps(file))
+
+
+@pytest.fixture
+async def house(settings: Settings, tmp_path: Path) -> AsyncIterator[House]:
+    """A real admission, three tenants, and what the API needs to speak for them."""
+    (tmp_path / "http").mkdir()
+    api = install(settings, tmp_path / "http").settings.api
+    house = await House.build(settings.model_copy(update={"api": api}), tmp_path, tenants=TENANTS)
+    (tmp_path / "api.secret").write_text(ISSUER_SECRET)
+    add_http(house, tmp_path / "api.secret")
+    await house.admission().ready()
+    yield house
+    house.close()
+
+
+@pytest.fixture
+async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the API beside it; a tenant's key is its name."""
+    async with served(create_app(house.settings)) as http:
+        await until_ready(http)
+        yield http
+
+
+async def post(
+    http: httpx.AsyncClient, tenant: str = "acme", *, id_: str | None = None, **fields: Any
+) -> httpx.Response:
+    """Ask for a picture."""
+    headers = {"X-API-Key": tenant} | ({"Easel-Request-Id": id_} if id_ else {})
+    body = {"prompt": "a red circle", "model": "nothing", **fields}
+    return await http.post("/v1/generate", json=body, headers=headers)

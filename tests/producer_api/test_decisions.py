@@ -4,70 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from producer_api import Client, RequestRejected
-from producer_api.app import create_app
 from schemas.errors import Code
 from schemas.events import Duplicate
 from schemas.ids import new_id
-from schemas.settings import Settings
 from tests.house import House
-from tests.producer_api.support import ISSUER_SECRET, install, served, until_ready
+from tests.producer_api.conftest import PER_MINUTE, post
 from tests.producer_api.test_generate import one_shape
 
 pytestmark = [pytest.mark.system]
-
-PER_MINUTE = 5
-TENANTS = ("acme", "slow", "barred")
-
-
-def add_http(house: House, secret: Path) -> None:
-    """A key for HTTP for each tenant (its own name), the API as an issuer, and what each test needs of limits."""
-    file = json.loads(house.settings.tenants.read_text())
-    for tenant in file["tenants"]:
-        tenant["api_keys"] = [{"id": tenant["id"], "sha256": hashlib.sha256(tenant["id"].encode()).hexdigest()}]
-        if tenant["id"] == "slow":
-            tenant["limits"] = {"requests_per_minute": PER_MINUTE, "burst": 1}
-        if tenant["id"] == "barred":
-            tenant["status"] = "suspended"
-    key = {"kid": "easel-api-1", "alg": "HS256", "secret_file": str(secret)}
-    file["issuers"] = [{"id": "easel-api", "tenants": "*", "keys": [key]}]
-    file["version"] = 2
-    house.settings.tenants.write_text(json.dumps(file))
-
-
-@pytest.fixture
-async def house(settings: Settings, tmp_path: Path) -> AsyncIterator[House]:
-    (tmp_path / "http").mkdir()
-    api = install(settings, tmp_path / "http").settings.api
-    house = await House.build(settings.model_copy(update={"api": api}), tmp_path, tenants=TENANTS)
-    (tmp_path / "api.secret").write_text(ISSUER_SECRET)
-    add_http(house, tmp_path / "api.secret")
-    await house.admission().ready()
-    yield house
-    house.close()
-
-
-@pytest.fixture
-async def http(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with served(create_app(house.settings)) as http:
-        await until_ready(http)
-        yield http
-
-
-async def post(
-    http: httpx.AsyncClient, tenant: str = "acme", *, id_: str | None = None, **fields: Any
-) -> httpx.Response:
-    headers = {"X-API-Key": tenant} | ({"Easel-Request-Id": id_} if id_ else {})
-    body = {"prompt": "a red circle", "model": "nothing", **fields}
-    return await http.post("/v1/generate", json=body, headers=headers)
 
 
 async def test_http_answers_what_admission_decided(http: httpx.AsyncClient) -> None:
