@@ -7,8 +7,10 @@ missing, or stands twice, breaks the chain of them, and a topic of any length fi
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -19,11 +21,10 @@ from schemas.envelope import Envelope
 from schemas.errors import EaselError
 from schemas.events import Balance, Usage, UsageHeld, UsageRefunded, UsageSettled
 from schemas.topics import Topics
-from transport.errors import TransportError
 from transport.records import Record
 from transport.tail import read_partition
 
-__all__ = ["Account", "Accounts", "read_accounts"]
+__all__ = ["Account", "Accounts", "in_order", "read_accounts"]
 
 _SHAPES: dict[str, type[Usage]] = {shape.TYPE: shape for shape in (UsageHeld, UsageSettled, UsageRefunded)}
 _FIELDS = {UsageHeld: "held", UsageSettled: "settled", UsageRefunded: "refunded"}
@@ -58,9 +59,11 @@ class Account:
 
 
 class Accounts:
-    """Adds up usage events; give it each partition's records in order."""
+    """Adds up usage events; give it each tenant's records in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, complete_from: date | None = None) -> None:
+        """``complete_from``: the first day whose entries are all given, where they don't begin at the beginning."""
+        self._given_from = None if complete_from is None else complete_from.isoformat()
         self._last: dict[tuple[str, str], Balance] = {}
         self._requests: Counter[tuple[str, str]] = Counter()
         self._moved: dict[str, Counter[str]] = {}
@@ -77,7 +80,7 @@ class Accounts:
     def add(self, records: Iterable[Record]) -> None:
         """Take in usage records; other kinds are passed over."""
         for record in records:
-            complete_from = self._complete_from.get(record.partition)
+            complete_from = self._given_from or self._complete_from.get(record.partition)
             if complete_from is None:
                 complete_from = self._complete_from[record.partition] = _first_whole_day(record)
             try:
@@ -146,24 +149,49 @@ async def read_accounts(kafka: KafkaSettings, since: date | None = None) -> Acco
     Raises ``TransportError``.
     """
     topic = Topics(kafka.prefix).usage
-    found = Accounts()
     since_ms = None
     if since is not None:
-        # Two days more: the first day that is surely whole is not the one in which reading begins.
-        began = datetime(since.year, since.month, since.day, tzinfo=UTC) - timedelta(days=2)
+        # A day more than the easternmost midnight needs.
+        began = datetime(since.year, since.month, since.day, tzinfo=UTC) - _EASTERNMOST - timedelta(days=1)
         since_ms = int(began.timestamp() * 1000)
-
-    async def read(partition: int) -> None:
-        async for records in read_partition(kafka, topic, partition, since_ms=since_ms):
-            found.add(records)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for partition in range(kafka.partitions):
-                group.create_task(read(partition))
-    except* TransportError as several:
-        raise several.exceptions[0] from None
+    found = Accounts(complete_from=since)
+    partitions = [read_partition(kafka, topic, number, since_ms=since_ms) for number in range(kafka.partitions)]
+    async for record in in_order(partitions):
+        found.add([record])
     return found
+
+
+async def in_order(partitions: Sequence[AsyncGenerator[list[Record], None]]) -> AsyncGenerator[Record, None]:
+    """The records of several partitions in the order of their times: an account may have moved from one to another."""
+    streams = [_each(batches) for batches in partitions]
+    try:
+        # All of them, also where one fails: a stream that still waits can't be closed.
+        heads = await asyncio.gather(*(anext(stream, None) for stream in streams), return_exceptions=True)
+        waiting: list[tuple[int, int, Record]] = []
+        for number, head in enumerate(heads):
+            if isinstance(head, BaseException):
+                raise head
+            if head is not None:
+                waiting.append((head.timestamp_ms, number, head))
+        heapq.heapify(waiting)
+        while waiting:
+            _, number, head = waiting[0]
+            yield head
+            following = await anext(streams[number], None)
+            if following is None:
+                heapq.heappop(waiting)
+            else:
+                heapq.heapreplace(waiting, (following.timestamp_ms, number, following))
+    finally:
+        for stream in streams:
+            await stream.aclose()
+
+
+async def _each(batches: AsyncGenerator[list[Record], None]) -> AsyncGenerator[Record, None]:
+    async with aclosing(batches):
+        async for batch in batches:
+            for record in batch:
+                yield record
 
 
 def _first_whole_day(first: Record) -> str:

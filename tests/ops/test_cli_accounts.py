@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from datetime import UTC, datetime
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import pytest
 
-from ops.cli.accounts import Accounts
+from ops.cli.accounts import Accounts, in_order
 from ops.cli.usage import units
 from schemas.envelope import Envelope
 from schemas.events import Balance, Usage, UsageHeld, UsageRefunded, UsageSettled
@@ -98,6 +100,30 @@ def test_where_reading_begins_later_a_days_first_entries_may_have_been_before(at
     assert len(found.problems) == noticed
     found.add([record(entry(UsageHeld, 300, balances(2_000, 0, 0)), 6, at_ms=at_ms)])
     assert len(found.problems) == noticed + 2
+
+
+async def test_an_account_that_moved_to_another_partition_is_one_chain() -> None:
+    async def partition(number: int, records: list[Record]) -> AsyncGenerator[list[Record], None]:
+        for one in records:
+            yield [replace(one, partition=number)]
+
+    before = [record(entry(UsageHeld, 300, balances(300, 0, 0)), 0, at_ms=10)]
+    after = [
+        record(entry(UsageHeld, 100, balances(400, 0, 0)), 0, at_ms=20),
+        record(entry(UsageSettled, 400, balances(400, 400, 0)), 1, at_ms=30),
+    ]
+    found = Accounts()
+    async for one in in_order([partition(0, after), partition(1, []), partition(2, before)]):
+        found.add([one])
+    assert found.problems == []
+    assert found.totals("atelier").settled == 400
+
+
+def test_where_days_are_said_to_be_complete_they_begin_from_nothing() -> None:
+    for first, noticed in ((date(2026, 11, 21), 1), (date(2026, 11, 1), 2), (date(2026, 11, 22), 0)):
+        found = Accounts(complete_from=first)
+        found.add([record(entry(UsageHeld, 300, balances(1_000, 0, 0)), 5)])
+        assert len(found.problems) == noticed
 
 
 def test_the_memory_of_it_is_that_of_its_accounts() -> None:
