@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["HEARD_WITHIN_MS", "Heartbeat", "HeldJob"]
+__all__ = ["HEARD_WITHIN_MS", "Heartbeat", "HeldJob", "OpenCount"]
 
 HEARD_WITHIN_MS = 8_000
 """Who has not been heard for this long, by the broker's clock, is not counted on. Below the workers' session timeout:
@@ -21,6 +21,13 @@ class HeldJob(NamedTuple):
     attempt: int
     state: Literal["waiting", "running", "ended"]
     """``running``: its start was announced and it has not ended; ``ended``: in the last minute."""
+
+
+class OpenCount(NamedTuple):
+    """How many requests of a tenant wait in admission, and how many are with the fleet."""
+
+    queued: int
+    running: int
 
 
 class Heartbeat(BaseModel):
@@ -54,3 +61,6 @@ class Heartbeat(BaseModel):
     demand: dict[str, int] = Field(default_factory=dict)
     """Of admission: for each pool, the weights of the tenants that have something waiting or in flight there, summed
     over its partitions and keyed ``<pool>/<partition>``."""
+
+    tenants: dict[str, OpenCount] = Field(default_factory=dict)
+    """Of admission: the tenants that have something open here; of more than 200, those with the most."""

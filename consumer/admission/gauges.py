@@ -12,10 +12,11 @@ from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
 from consumer.metrics import Metrics
 from schemas.catalog import Catalog
-from schemas.fleet import Heartbeat
+from schemas.fleet import Heartbeat, OpenCount
 
-__all__ = ["PartitionGauges", "show_fleet"]
+__all__ = ["PartitionGauges", "most_open", "show_fleet"]
 
+_TOLD = 200
 _STATES = ("ready", "draining", "unready")
 
 
@@ -25,7 +26,7 @@ class PartitionGauges:
     def __init__(self, metrics: Metrics, partition: int) -> None:
         self._metrics = metrics
         self._partition = partition
-        self._tenants: set[str] = set()
+        self._open: dict[str, OpenCount] = {}
         self._inputs: set[str] = set()
         self._version = 0
         self._gone = False
@@ -44,9 +45,15 @@ class PartitionGauges:
             changed = state.accounts
         for tenant in changed:
             if tenant in rules.directory.tenants:
-                set_("easel_tenant_queued", state.waiting_of(tenant), tenant=tenant)
-                set_("easel_tenant_running", state.in_flight.of_tenant[tenant], tenant=tenant)
-                self._tenants.add(tenant)
+                count = OpenCount(state.waiting_of(tenant), state.in_flight.of_tenant[tenant])
+                set_("easel_tenant_queued", count.queued, tenant=tenant)
+                set_("easel_tenant_running", count.running, tenant=tenant)
+                self._open[tenant] = count
+
+    @property
+    def open(self) -> Mapping[str, OpenCount]:
+        """What its tenants have open, as it was last shown."""
+        return self._open
 
     def show_lag(self, lag: Mapping[str, int]) -> None:
         """How many records of each input are not yet decided."""
@@ -67,10 +74,16 @@ class PartitionGauges:
             self._metrics.remove(gauge, partition=self._partition)
 
     def _take_away_tenants(self) -> None:
-        for tenant in self._tenants:
+        for tenant in self._open:
             self._metrics.remove("easel_tenant_queued", tenant=tenant)
             self._metrics.remove("easel_tenant_running", tenant=tenant)
-        self._tenants.clear()
+        self._open.clear()
+
+
+def most_open(partitions: Iterable[PartitionGauges]) -> dict[str, OpenCount]:
+    """The tenants of these partitions that have something open, those with the most first, bounded for a heartbeat."""
+    counts = [(tenant, count) for partition in partitions for tenant, count in partition.open.items() if any(count)]
+    return dict(sorted(counts, key=lambda each: (-sum(each[1]), each[0]))[:_TOLD])
 
 
 def show_fleet(metrics: Metrics, fleet: Fleet, catalog: Catalog, now_ms: int | None) -> None:

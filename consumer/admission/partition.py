@@ -80,7 +80,7 @@ class PartitionRunner:
         self._stopping = False
         self._advanced = time.monotonic()
         self._blame = Blame()
-        self._gauges = PartitionGauges(metrics, partition)
+        self.gauges = PartitionGauges(metrics, partition)
         self._decided_to: dict[str, int] = {}
 
     def offer(self, records: Iterable[Record]) -> None:
@@ -116,12 +116,12 @@ class PartitionRunner:
             # Markers of transactions at the end are offsets too, and no records that wait.
             if lag.get(name) and self._accepting and not self._inbox and await self._consumer.position(tp) >= ends[tp]:
                 lag[name] = 0
-        self._gauges.show_lag(lag)
+        self.gauges.show_lag(lag)
 
     def stop(self) -> None:
         """End after the transaction that is under way."""
         self._stopping = True
-        self._gauges.clear()
+        self.gauges.clear()
         self._wake.set()
 
     @property
@@ -195,7 +195,7 @@ class PartitionRunner:
         self._metrics.inc("easel_admission_restores_total", partition=self.partition)
         self._metrics.observe("easel_admission_restore_seconds", time.monotonic() - began)
         self._decided_to = dict(state.next_offsets)
-        self._gauges.show(state, self._rules(self.partition), state.accounts)
+        self.gauges.show(state, self._rules(self.partition), state.accounts)
         self._log.info("restored", requests=len(state.requests), queued=state.queued, in_flight=len(state.in_flight))
         return state
 
@@ -244,4 +244,4 @@ class PartitionRunner:
         self._advanced = time.monotonic()
         self._decided_to = dict(state.next_offsets)
         count(self._metrics, rules, batch, self._advanced - began)
-        self._gauges.show(state, rules, batch.tenants)
+        self.gauges.show(state, rules, batch.tenants)

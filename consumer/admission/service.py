@@ -17,7 +17,7 @@ from typing import Any
 
 from consumer.admission.files import RuleFiles
 from consumer.admission.fleet_tail import FleetTail
-from consumer.admission.gauges import show_fleet
+from consumer.admission.gauges import most_open, show_fleet
 from consumer.admission.init import specs_of
 from consumer.admission.lag import watch_lag
 from consumer.admission.partition import PartitionRunner
@@ -115,6 +115,7 @@ class Admission:
             demand={
                 f"{pool}/{runner.partition}": weight for runner in self._all() for pool, weight in runner.demand.items()
             },
+            tenants=most_open(runner.gauges for runner in self._all()),
         )
 
     def _all(self) -> list[PartitionRunner]:

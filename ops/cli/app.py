@@ -21,6 +21,7 @@ from ops.cli import (
     schema,
     serve,
     submit,
+    top,
     topics,
     usage,
     watch,
@@ -91,6 +92,7 @@ app.command(
     epilog=epilog("easel usage", "easel usage --since 7d --by tenant", "easel usage --since 2026-11-01 --csv"),
 )(usage.usage)
 
+app.command("top", rich_help_panel=_CARE, epilog=epilog("easel top", "easel top --once --json"))(top.top)
 app.add_typer(topics.app, name="topics", rich_help_panel=_CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)

@@ -8,7 +8,7 @@ from typing import Any
 
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet, Heard
-from consumer.admission.gauges import PartitionGauges, show_fleet
+from consumer.admission.gauges import PartitionGauges, most_open, show_fleet
 from consumer.metrics import Metrics
 from schemas.fleet import Heartbeat
 from tests.consumer.admission.world import (
@@ -109,7 +109,9 @@ def test_a_partition_that_is_given_away_takes_its_gauges_along() -> None:
     world.gauges.show_lag({"requests": 3})
     gauges = "easel_(tenant_queued|tenant_running|admission_queued|admission_in_flight|admission_lag){"
     assert len(world.samples(gauges)) == 5
+    assert most_open([world.gauges]) == {"acme": (0, 1)}
     world.gauges.clear()
+    assert most_open([world.gauges]) == {}
     world.gauges.show(world.state, world.rules, ["acme"])
     world.gauges.show_lag({"requests": 3})
     assert world.samples(gauges) == []
