@@ -6,15 +6,16 @@ import hashlib
 from typing import Any
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 __all__ = ["Logger", "logger", "prompt_facts", "show_prompts"]
 
-Logger = structlog.stdlib.BoundLogger
+Logger = FilteringBoundLogger
 
 
 def logger(stage: str) -> Logger:
     """The logger of a stage; every line carries its name. It takes its shape at its first line, after ``configure``."""
-    lazy: Logger = structlog.stdlib.get_logger(stage, stage=stage)
+    lazy: Logger = structlog.get_logger(stage, stage=stage)
     return lazy
 
 

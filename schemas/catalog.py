@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from decimal import Decimal
-from fractions import Fraction
-from math import ceil
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -191,13 +189,11 @@ class ModelCard(_Entry):
     def cost_milliunits(self, parameters: Parameters, price_factor: Decimal = Decimal(1)) -> int:
         """images x ceil(steps x pixels / 2^20 x (2 with guidance) x the factors), in whole milli-units a picture."""
         doubled = self.guidance_doubles_above is not None and parameters.guidance > self.guidance_doubles_above
-        each = (
-            Fraction(1000 * parameters.steps * parameters.width * parameters.height, UNIT_PIXELS)
-            * (2 if doubled else 1)
-            * Fraction(self.cost_factor)
-            * Fraction(price_factor)
-        )
-        return parameters.images * ceil(each)
+        (model, model_part), (price, price_part) = self.cost_factor.as_integer_ratio(), price_factor.as_integer_ratio()
+        pixel_steps = parameters.steps * parameters.width * parameters.height
+        # Rounded up, in whole numbers throughout: -(-a // b) is the ceiling of a / b.
+        numerator = 1000 * pixel_steps * (2 if doubled else 1) * model * price
+        return parameters.images * -(-numerator // (UNIT_PIXELS * model_part * price_part))
 
     def _with_always(self, asked: list[Adapter]) -> list[Adapter]:
         names = {adapter.name for adapter in asked}

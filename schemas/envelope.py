@@ -27,6 +27,9 @@ _ATTRIBUTE = re.compile(r"[a-z0-9]{1,20}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _REQUIRED = ("specversion", "id", "type", "source")
+_FIRST = (("content-type", JSON.encode()), ("ce_specversion", b"1.0"))
+# Names that nearly every record has need no pattern.
+_USUAL = {_PREFIX + name: name for name in (*_REQUIRED, "subject", "time", "signature")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +48,19 @@ class Envelope:
 
     def headers(self) -> tuple[tuple[str, bytes], ...]:
         """The Kafka headers of this event."""
-        found: list[tuple[str, str | None]] = [
-            ("content-type", JSON),
-            ("ce_specversion", "1.0"),
-            ("ce_id", self.id),
-            ("ce_type", self.type),
-            ("ce_source", self.source),
-            ("ce_subject", self.subject),
-            ("ce_time", self.time),
-            ("ce_signature", self.signature),
-            *((_PREFIX + name, value) for name, value in sorted(self.extensions.items())),
-            ("traceparent", self.traceparent),
+        found = [
+            *_FIRST,
+            ("ce_id", self.id.encode()),
+            ("ce_type", self.type.encode()),
+            ("ce_source", self.source.encode()),
         ]
-        return tuple((name, value.encode()) for name, value in found if value is not None)
+        for name, value in (("ce_subject", self.subject), ("ce_time", self.time), ("ce_signature", self.signature)):
+            if value is not None:
+                found.append((name, value.encode()))
+        found.extend((_PREFIX + name, self.extensions[name].encode()) for name in sorted(self.extensions))
+        if self.traceparent is not None:
+            found.append(("traceparent", self.traceparent.encode()))
+        return tuple(found)
 
     @classmethod
     def read(cls, headers: Headers, value: bytes | None) -> Envelope:
@@ -73,7 +76,7 @@ class Envelope:
                 raise _invalid(_PREFIX + name, "is missing or empty")
         if attributes.pop("specversion") != "1.0":
             raise _invalid("ce_specversion", "is not 1.0")
-        if content_type is None or content_type.partition(";")[0].strip().lower() != JSON:
+        if content_type != JSON and not _is_json(content_type):
             raise _invalid("content-type", f"is not {JSON}")
         time = attributes.pop("time", None)
         if time is not None:
@@ -97,7 +100,9 @@ class Envelope:
 def _attributes(headers: Headers) -> dict[str, str]:
     found: dict[str, str] = {}
     for header, raw in headers:
-        if header in ("content-type", "traceparent"):
+        if header in _USUAL:
+            name = _USUAL[header]
+        elif header in ("content-type", "traceparent"):
             name = header
         elif header.startswith(_PREFIX):
             name = header.removeprefix(_PREFIX)
@@ -113,10 +118,14 @@ def _attributes(headers: Headers) -> dict[str, str]:
             text = raw.decode("utf-8")
         except UnicodeDecodeError:
             raise _invalid(header, "is not UTF-8") from None
-        if _CONTROL.search(text):
+        if not text.isprintable() and _CONTROL.search(text):
             raise _invalid(header, "contains a control character")
         found[name] = text
     return found
+
+
+def _is_json(content_type: str | None) -> bool:
+    return content_type is not None and content_type.partition(";")[0].strip().lower() == JSON
 
 
 def _require_time(text: str) -> None:

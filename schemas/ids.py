@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-import uuid
 
 import uuid_utils
 
@@ -21,6 +21,9 @@ __all__ = [
 
 DAY_MS = 24 * 60 * 60 * 1000
 
+# The version, and the variant that all UUIDs of RFC 9562 have.
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 
@@ -34,21 +37,23 @@ def event_id(request_id: str, event_type: str, number: int | str = 0) -> str:
 
     ``number`` tells apart several events of a type for one request (attempts, duplicates).
     """
-    return str(uuid.uuid5(uuid.UUID(request_id), f"{event_type}/{number}"))
+    # By hand: a dozen of these are made for a request, and the library's objects take four times as long.
+    space = bytes.fromhex(request_id.replace("-", ""))
+    found = bytearray(hashlib.sha1(space + f"{event_type}/{number}".encode(), usedforsecurity=False).digest()[:16])
+    found[6] = found[6] & 0x0F | 0x50
+    found[8] = found[8] & 0x3F | 0x80
+    text = found.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def time_of(request_id: str) -> int:
     """The time in a UUIDv7, in ms since 1970."""
-    return uuid.UUID(request_id).int >> 80
+    return int(request_id[:8] + request_id[9:13], 16)
 
 
 def require_uuid7(request_id: str) -> None:
     """Raise unless ``request_id`` is a UUIDv7 in the one form that all readers compare alike."""
-    try:
-        parsed = uuid.UUID(request_id)
-    except ValueError:
-        parsed = None
-    if parsed is None or str(parsed) != request_id or parsed.version != 7:
+    if not _UUID7.fullmatch(request_id):
         raise EaselError(
             Code.ID_INVALID, f"the id {request_id[:64]!r} is not a UUIDv7 in its usual lower-case form", param="ce_id"
         )

@@ -8,11 +8,12 @@ done.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel
 
-from schemas.ids import time_of
+from schemas.ids import DAY_MS, time_of
 
 __all__ = [
     "MEDIA_TYPES",
@@ -64,8 +65,12 @@ def tenant_prefix(tenant: str) -> str:
 
 def _folder(tenant: str, request_id: str) -> str:
     # The day is that of the id, so that a manifest is found from the id alone.
-    day = datetime.fromtimestamp(time_of(request_id) / 1000, tz=UTC)
-    return f"{tenant_prefix(tenant)}{day:%Y/%m/%d}/{request_id}"
+    return f"{tenant_prefix(tenant)}{_day(time_of(request_id) // DAY_MS)}/{request_id}"
+
+
+@lru_cache(maxsize=64)
+def _day(number: int) -> str:
+    return f"{datetime.fromtimestamp(number * DAY_MS / 1000, tz=UTC):%Y/%m/%d}"
 
 
 def output_key(

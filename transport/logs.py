@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
@@ -13,22 +14,24 @@ from transport.seldom import Seldom
 __all__ = ["configure"]
 
 
+_encode = json.JSONEncoder(default=repr).encode
+
+
 def configure(level: str = "INFO") -> None:
     """Send every log line of this process to stderr as JSON. Tracebacks become one field of their line."""
+    least = logging.getLevelNamesMapping()[level]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    # Our own lines go straight out: by way of the standard library's loggers each costs five times as much, and a
+    # worker writes two for a job.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*shared, structlog.processors.JSONRenderer(serializer=lambda line, **_: _encode(line))],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -44,6 +47,6 @@ def configure(level: str = "INFO") -> None:
     handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    root.setLevel(least)
     # Its lines about every rebalance and fetch are for those who debug the client itself.
-    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("aiokafka").setLevel(max(logging.WARNING, least))

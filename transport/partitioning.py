@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from aiokafka.partitioner import murmur2
 
 __all__ = ["partition_of"]
 
 
+@lru_cache(maxsize=4_096)
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition that Kafka's Java client chooses for ``key``: its positive murmur2 hash modulo the count.
 

@@ -44,8 +44,7 @@ class Record:
         return TopicPartition(self.topic, self.partition)
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A record to be written. Without ``partition``, its key chooses one as Kafka's Java client would."""
 
     topic: str
@@ -55,8 +54,7 @@ class Outgoing:
     partition: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     """Where a record was written and when: the broker's append time under LogAppendTime, in ms since the epoch."""
 
     topic: str

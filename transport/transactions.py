@@ -7,15 +7,19 @@ fences is the transactional id: whoever started last owns it, and everything tha
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import aiokafka
+import aiokafka.errors as kafka
 from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.producer import sender
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from schemas.connection import KafkaSettings
 from transport.errors import Doubt, TransportError, limited
 from transport.kafka import MAX_BATCH_BYTES, MAX_RECORD_BYTES, client_options
+from transport.partitioning import partition_of
 from transport.records import Ack, Outgoing, TopicPartition
 from transport.teardown import end_producer, quiet
 
@@ -27,6 +31,8 @@ _CLOSE_S = 2.0
 _TRANSACTION_TIMEOUT_MS = 6_000
 # The client's default of 100 ms makes the tail of the latency: a new transaction often meets the end of the last.
 _RETRY_BACKOFF_MS = 10
+# For the commonest of these meetings the client has a constant of its own, of 20 ms: four times what a commit takes.
+sender.BACKOFF_OVERRIDE = 0.002
 # A request that the client repeats after its own timeout may hit the NEXT transaction. We give up before it does.
 _SHARE_OF_REQUEST_TIMEOUT = 0.8
 
@@ -121,11 +127,10 @@ class FencedProducer:
             await producer.begin_transaction()
         reached("before_send")
         async with self._step(f"writing to {', '.join(sorted({out.topic for out in messages}))}"):
-            futures = [await self._send(out) for out in messages]
             # Before the offsets: a failed record would otherwise be noticed only by the commit, which ignores it. And
             # produce requests beside the offsets wait for the coordinator's lock, 100 ms at a time.
-            written = await asyncio.gather(*futures)
-        if any(record.offset < 0 for record in written):
+            written = await self._write(messages)
+        if any(ack.offset < 0 for ack in written):
             raise Doubt("the broker knows a record but no longer its offset", where=self._where)
         reached("before_offsets")
         if offsets:
@@ -138,14 +143,36 @@ class FencedProducer:
         if self._coordinator_connection() is not connection:
             # The commit went out twice. The first copy may still be on its way and would end the next transaction.
             raise Doubt("the connection changed during the commit", "read what was committed", where=self._where)
-        return [Ack(w.topic, w.partition, w.offset, w.timestamp) for w in written]
+        return written
 
-    async def _send(self, out: Outgoing) -> asyncio.Future[Any]:
-        future: asyncio.Future[Any] = await self._producer.send(
-            out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
+    async def _write(self, messages: Sequence[Outgoing]) -> list[Ack]:
+        """Have all messages acknowledged. A batch at a time: a future for each message costs more than its bytes."""
+        producer = self._producer
+        acks: list[Ack | None] = [None] * len(messages)
+        by_partition: dict[TopicPartition, list[int]] = {}
+        for index, out in enumerate(messages):
+            by_partition.setdefault(await self._place(out), []).append(index)
+        sent: list[tuple[asyncio.Future[Any], TopicPartition, list[int]]] = []
+        try:
+            for tp, indices in by_partition.items():
+                for batch, held in _batches(producer, messages, indices):
+                    sent.append((await producer.send_batch(batch, tp.topic, partition=tp.partition), tp, held))
+            for future, tp, held in sent:
+                written = await future
+                for position, index in enumerate(held):
+                    acks[index] = Ack(tp.topic, tp.partition, written.offset + position, written.timestamp)
+        except BaseException:
+            for future, _, _ in sent:
+                quiet(future)
+            raise
+        return [ack for ack in acks if ack is not None]
+
+    async def _place(self, out: Outgoing) -> TopicPartition:
+        if out.partition is not None:
+            return TopicPartition(out.topic, out.partition)
+        return TopicPartition(
+            out.topic, partition_of(out.key or b"", len(await self._producer.partitions_for(out.topic)))
         )
-        quiet(future)
-        return future
 
     def _coordinator_connection(self) -> object:
         node = self._producer._sender._coordinators.get(CoordinationType.TRANSACTION)
@@ -153,6 +180,22 @@ class FencedProducer:
 
     def _step(self, what: str) -> Any:
         return limited(what, self._where, self._limit_s)
+
+
+def _batches(producer: Any, messages: Sequence[Outgoing], indices: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
+    """Messages of one partition as the client's batches, each with the places of what it holds."""
+    batch, held = producer.create_batch(), list[int]()
+    for index in indices:
+        out = messages[index]
+        headers = list(out.headers)
+        # A batch takes its first message whatever its size.
+        if DefaultRecordBatchBuilder.estimate_size_in_bytes(out.key, out.value, headers) > MAX_RECORD_BYTES:
+            raise kafka.MessageSizeTooLargeError(f"a record for {out.topic} is larger than {MAX_RECORD_BYTES} bytes")
+        while batch.append(timestamp=None, key=out.key, value=out.value, headers=headers) is None:
+            yield batch, held
+            batch, held = producer.create_batch(), []
+        held.append(index)
+    yield batch, held
 
 
 def _nowhere(_: str) -> None:

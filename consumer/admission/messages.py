@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from consumer.admission.deletions import Deletion
 from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, Submission, home_of, is_replay
@@ -162,7 +163,13 @@ def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, tracepa
         type=event.TYPE,
         source=rules.installation,
         subject=event.request_id,
-        time=datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds"),
+        time=_rfc3339(at_ms),
         traceparent=traceparent,
         data=event.model_dump_json().encode(),
     )
+
+
+@lru_cache(maxsize=256)
+def _rfc3339(at_ms: int) -> str:
+    # Cached: the records of a batch arrived in few different milliseconds, and each brings about several events.
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")
