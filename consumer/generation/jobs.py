@@ -112,11 +112,12 @@ def read_job(record: Record) -> tuple[JobAssigned | DeleteAssigned, str | None]:
     try:
         job = _KINDS[envelope.type].model_validate_json(envelope.data)
         _TENANT.validate_python(job.tenant)
-        UUID(job.request_id)
+        if str(UUID(job.request_id)) != job.request_id:
+            raise ValueError(job.request_id)
     except ValidationError as error:
         raise EaselError(Code.INVALID_REQUEST, f"the job is malformed: {_problem(error)}") from None
     except ValueError:
-        raise EaselError(Code.ID_INVALID, "the job's request_id is not a UUID", param="request_id") from None
+        raise EaselError(Code.ID_INVALID, "the job's request_id is not a UUID in its usual form", param="request_id") from None
     if isinstance(job, JobAssigned) and job.parameters.images < 1:
         raise EaselError(Code.INVALID_REQUEST, "the job asks for no picture", param="images")
     return job, envelope.traceparent
