@@ -73,6 +73,8 @@ async def test_a_batch_comes_back_in_its_order(slow: Watched) -> None:
 
 
 async def test_large_pictures_pass(slow: Watched) -> None:
+    # A hundred megabytes take their time where others work too.
+    slow.engine._hang_s = 30
     done = await slow.engine.generate(batch(1, size=2048, ids=tuple("abcdefgh")), slow.steps.append)
     assert sum(result.pixels.nbytes for result in done.done.results if isinstance(result, Made)) == 8 * 3 * 2**22
 
@@ -133,6 +135,31 @@ async def test_a_picture_is_canceled_without_its_mates(slow: Watched) -> None:
     done = (await running).done
     assert [type(result) for result in done.results] == [Canceled, Made]
     assert await slow.run(batch()) == ["Made", "Made"], "the note was about the batch before"
+
+
+async def test_what_is_canceled_is_told_at_its_step(slow: Watched) -> None:
+    left: list[tuple[str, int]] = []
+    running = asyncio.create_task(
+        slow.engine.generate(batch(20), slow.steps.append, lambda name, steps: left.append((name, steps)))
+    )
+    await slow.stepped()
+    slow.engine.cancel(["a"])
+    await slow.stepped()
+    await slow.stepped()
+    assert not running.done()
+    ((name, steps),) = left
+    assert name == "a"
+    assert 1 <= steps <= slow.steps[-1]
+    await running
+
+
+async def test_what_is_canceled_before_a_child_is_there_is_canceled_in_the_next_one(slow: Watched) -> None:
+    slow.signal(signal.SIGKILL)
+    running = asyncio.create_task(slow.engine.generate(batch(20), slow.steps.append))
+    await asyncio.sleep(0.05)
+    slow.engine.cancel(["a"])
+    assert [type(result) for result in (await running).done.results] == [Canceled, Made]
+    assert slow.restarts == ["died"]
 
 
 async def test_a_call_that_is_given_up_disturbs_no_later_one(slow: Watched) -> None:

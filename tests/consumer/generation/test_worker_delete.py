@@ -93,6 +93,9 @@ async def test_a_death_while_it_deletes(
     await installation.ends(1)
     await installation.assign(delete(assigned))
     assert await dying.ended(within_s=40) == EXIT_CODE
+    if point == "generation.after_manifest_deleted":
+        # Never a manifest that names pictures which are gone.
+        assert [key.rsplit("/", 1)[1][0] for key in await keys(objects, assigned)] == ["0", "1"]
     successor = await worker().ready()
     await deleted(installation)
     await successor.until(lambda: successor.metric("easel_generation_jobs_total") >= 1, 10, "it is not done")
