@@ -1,175 +1,74 @@
-"""The decision against a model that keeps everything and is too simple to be wrong.
+"""The decision against a model that keeps everything, with generated histories.
 
-The model holds lists of what happened and counts them anew at each step; it knows nothing of accounts, buckets or
-queues. The machine also forgets its memory at random and reads it back from what it wrote to the ledger.
+The machine also forgets its memory at random and reads it back from what it wrote to the ledger.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import rule
 
-from consumer.admission.ledger import Restored
-from consumer.admission.outcomes import backoff_ms
-from consumer.admission.state import OpenRequest
 from schemas.requests import Priority
+from tests.consumer.admission.machine import WORKERS, SideBySide
+from tests.consumer.admission.model import (
+    EARLY_MS,
+    LEASE_MS,
+    LOOK_MS,
+    TENANTS,
+    WINDOW,
+)
 from tests.consumer.admission.world import (
-    NOON_MS,
     TOPICS,
-    World,
+    canceled,
     directory,
     failed,
-    neighbours,
     released,
     request_id,
-    rules,
     started,
     succeeded,
-    tenant,
 )
-from transport.records import Record
 
-TENANTS = neighbours(3)
-WEIGHTS = dict(zip(TENANTS, (1, 2, 4), strict=True))
-DAY_MILLIUNITS = 9_000
-QUEUED = 4
-WINDOW = 3
-ATTEMPTS = 3
-PER_MINUTE = 30
-BURST = 5
+WORKER = st.sampled_from(WORKERS)
+JOB = st.integers(0, WINDOW + 1)
+BACK = st.sampled_from([0, 0, 1])
 
 
-@dataclass
-class Asked:
-    """One accepted request, as its tenant would note it down."""
-
-    who: str
-    name: str
-    images: int
-    day: str
-    prompt: str
-    priority: str
-    rank: tuple[int, int]
-    deadline: int | None = None
-    out: bool = False
-    sent: bool = False
-    attempt: int = 1
-    due: int | None = None
-    end: str | None = None
-    delivered: int = 0
-
-
-@dataclass
-class Model:
-    """Everything that ever happened, in the order in which it did."""
-
-    asked: list[Asked] = field(default_factory=list)
-    tokens: list[tuple[str, int]] = field(default_factory=list)
-    got: dict[str, Fraction] = field(default_factory=lambda: dict.fromkeys(TENANTS, Fraction(0)))
-    time: Fraction = Fraction(0)
-
-    def of(self, who: str, name: str) -> Asked | None:
-        return next((one for one in self.asked if (one.who, one.name) == (who, name)), None)
-
-    def open(self) -> list[Asked]:
-        return [one for one in self.asked if one.end is None]
-
-    def with_the_fleet(self) -> list[Asked]:
-        return [one for one in self.asked if one.out and one.end is None]
-
-    def waiting(self, who: str) -> int:
-        return sum(one.who == who for one in self.in_line())
-
-    def in_line(self) -> list[Asked]:
-        return [one for one in self.asked if one.end is None and not one.out and one.due is None]
-
-    def activate(self, who: str) -> None:
-        """Who had nothing in line begins where the others are."""
-        if not self.waiting(who):
-            self.got[who] = max(self.got[who], self.time)
-
-    def wake(self, at_ms: int) -> None:
-        """Deadlines first, then attempts that are due, then whose turn it is."""
-        for one in self.asked:
-            if one.end is None and not one.out and one.deadline is not None and one.deadline <= at_ms:
-                one.end = "failed"
-        for one in self.asked:
-            if one.end is None and one.due is not None and one.due <= at_ms:
-                self.activate(one.who)
-                one.due = None
-        self.send()
-
-    def send(self) -> None:
-        """While there is room: of the tenants that wait, the one that got least for its weight; of it, the first."""
-        while len(self.with_the_fleet()) < WINDOW:
-            waiting = self.in_line()
-            if not waiting:
-                return
-            who = min({one.who for one in waiting}, key=lambda name: (self.got[name], name))
-            one = min((one for one in waiting if one.who == who), key=lambda one: one.rank)
-            one.out = True
-            one.attempt = one.attempt + 1 if one.sent else 1
-            one.sent = True
-            self.time = max(self.time, self.got[who])
-            self.got[who] += Fraction(1000 * one.images, WEIGHTS[who])
-
-    def used(self, who: str, day: str) -> int:
-        mine = [one for one in self.asked if (one.who, one.day) == (who, day) and one.end != "failed"]
-        return sum(1000 * (one.images if one.end is None else one.delivered) for one in mine)
-
-    def may_take_token(self, who: str, at_ms: int) -> bool:
-        """Play the bucket from the very beginning, in fractions."""
-        level, last = Decimal(BURST), NOON_MS
-        for when in [*(at for name, at in self.tokens if name == who), at_ms]:
-            level = min(Decimal(BURST), level + Decimal(when - last) * PER_MINUTE / 60_000)
-            last = when
-            if level < 1:
-                return False
-            level -= 1
-        return True
-
-
-class Admission(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
-        limits: dict[str, Any] = {
-            "requests_per_minute": PER_MINUTE,
-            "burst": BURST,
-            "units_per_day": Decimal(DAY_MILLIUNITS) / 1000,
-            "queued": QUEUED,
-        }
-        self.world = World(
-            rules(*(tenant(name, weight=WEIGHTS[name], **limits) for name in TENANTS), partition=1, window=WINDOW)
-        )
-        self.model = Model()
-        self.terminal: Counter[tuple[str, str]] = Counter()
-        self.usage: Counter[tuple[str, str]] = Counter()
-        self.pending: list[Record] = []
-        self.numbers = 0
-
-    def step(self, *records: Record) -> list[dict[str, Any]]:
-        said = self.world.take(*records)
-        assert self.world.batches[-1].blamed == []
-        for one in said:
-            if one["kind"] in ("generation.succeeded", "generation.failed"):
-                self.terminal[one["tenant"], one["request_id"]] += 1
-            if one["sent_to"] == "usage":
-                self.usage[one["tenant"], one["kind"].removeprefix("usage.")] += one["milliunits"]
-        return said
-
-    @rule(seconds=st.sampled_from([0, 1, 2, 30, 3600]))
-    def time_passes(self, seconds: int) -> None:
+class Admission(SideBySide):
+    @rule(seconds=st.sampled_from([0, 1, 2, 30, 43_200]), beat=st.booleans())
+    def time_passes(self, seconds: int, beat: bool) -> None:
         self.world.now_ms += seconds * 1000
+        if beat:
+            self.beat()
         self.step()
-        self.model.wake(self.world.now_ms)
+
+    @rule(alive=st.sets(st.sampled_from(WORKERS)), share=st.sampled_from([0, 0, 1, 2]))
+    def another_fleet(self, alive: set[str], share: int) -> None:
+        """Others live from now on, and name none, every other or all of the jobs that are out."""
+        self.alive = alive
+        out = [one.name for one in self.model.with_the_fleet()]
+        self.named = set(out if share == 2 else out[::2] if share == 1 else [])
+        self.beat()
+        self.step()
+
+    @rule(seconds=st.sampled_from([16, 9]))
+    def quiet(self, seconds: int) -> None:
+        """Nothing but heartbeats: what nobody names for a lease, and a look or two, does not stay as it is."""
+        self.beat()
+        self.step()
+        before = [(one, one.attempt) for one in self.model.with_the_fleet() if one.name not in self.named]
+        for _ in range(seconds):
+            self.world.now_ms += 1000
+            self.beat()
+            self.step()
+        if self.alive and seconds * 1000 > LEASE_MS + 2 * LOOK_MS:
+            assert [one.name for one, attempt in before if one.attempt == attempt and not one.end] == []
+
+    # requests and cancels
 
     @rule(
         who=st.sampled_from(TENANTS),
@@ -177,85 +76,114 @@ class Admission(RuleBasedStateMachine):
         reuse=st.integers(0, 6),
         prompt=st.sampled_from(["a red circle", "a blue square"]),
         priority=st.sampled_from(["low", "normal", "high"]),
-        patience=st.sampled_from([None, None, 1, 40]),
+        patience=st.sampled_from([None, None, None, None, 1, 40]),
+        after=st.sampled_from([0, 0, 2, 10]),
     )
-    def request(self, who: str, images: int, reuse: int, prompt: str, priority: Priority, patience: int | None) -> None:
-        names = [one.name for one in self.model.asked]
+    def request(
+        self, who: str, images: int, reuse: int, prompt: str, priority: Priority, patience: int | None, after: int
+    ) -> None:
+        self.time_passes(after, beat=True)
+        now, names = self.world.now_ms, [one.name for one in self.model.asked]
         if reuse == 0 and names:
             name, priority, patience = names[-1], "normal", None
+        elif reuse == 1 and self.model.early:
+            (who, name), patience = next(iter(self.model.early)), None
         else:
             self.numbers += 1
-            name = request_id(self.numbers, self.world.now_ms)
-        deadline = None if patience is None else self.world.now_ms + patience * 1000
+            name = request_id(self.numbers, now)
+        deadline = None if patience is None else now + patience * 1000
         fields: dict[str, Any] = {"images": images, "prompt": prompt, "priority": priority}
         if deadline is not None:
             fields["deadline"] = datetime.fromtimestamp(deadline / 1000, tz=UTC).isoformat()
         record = self.world.request(who=who, event_id=name, **fields)
-        said = [one for one in self.step(record) if one["sent_to"] == "results"]
-        (answer,) = said
-        expected = self.expect(who, name, images, prompt, priority)
-        if expected[0] == "generation.accepted":
-            self.model.asked[-1].deadline = deadline
-        self.model.send()
-        assert (answer["kind"], (answer.get("error") or {}).get("code")) == expected
+        self.model.wake(now)
+        expected = self.model.request(who, name, images, prompt, priority, deadline, now)
+        self.model.send(now)
+        answers = [one for one in self.step(record) if one["kind"].endswith(("accepted", "rejected", "duplicate"))]
+        assert [(one["kind"], (one.get("error") or {}).get("code")) for one in answers] == [expected]
 
-    def expect(self, who: str, name: str, images: int, prompt: str, priority: Priority) -> tuple[str, str | None]:
-        """What the rules say in words, in their order."""
-        known, at_ms = self.model.of(who, name), self.world.now_ms
-        if known is not None:
-            same = (known.images, known.prompt, known.priority, known.deadline) == (images, prompt, priority, None)
-            return "generation.duplicate", None if same else "id_conflict"
-        if not self.model.may_take_token(who, at_ms):
-            return "generation.rejected", "rate_limited"
-        self.model.tokens.append((who, at_ms))
-        day = f"day {(at_ms - NOON_MS + 43_200_000) // 86_400_000}"
-        if self.model.used(who, day) + 1000 * images > DAY_MILLIUNITS:
-            return "generation.rejected", "budget_day_exceeded"
-        if self.model.waiting(who) >= QUEUED:
-            return "generation.rejected", "queue_full"
-        self.model.activate(who)
-        rank = at_ms - 300_000 * ["low", "normal", "high"].index(priority)
-        order = len(self.model.asked)
-        self.model.asked.append(Asked(who, name, images, day, prompt, priority, (rank, order)))
-        return "generation.accepted", None
-
-    @rule(which=st.integers(0, 8), delivered=st.integers(1, 4))
-    def success(self, which: int, delivered: int) -> None:
-        if which < len(out := self.model.with_the_fleet()):
-            one = out[which]
-            one.delivered = min(delivered, one.images)
-            one.end = "succeeded"
-            self.model.send()
-            self.step(self.world.outcome(succeeded(one.name, one.delivered, attempt=one.attempt, who=one.who)))
-
-    @rule(which=st.integers(0, 8), retryable=st.booleans())
-    def failure(self, which: int, retryable: bool) -> None:
-        if which >= len(out := self.model.with_the_fleet()):
-            return
-        one = out[which]
-        if retryable and one.attempt < ATTEMPTS:
-            one.out, one.due = False, self.world.now_ms + backoff_ms(one.name, one.attempt)
+    @rule(who=st.sampled_from(TENANTS), which=st.integers(0, 9), unheard=st.integers(0, 3))
+    def cancel(self, who: str, which: int, unheard: int) -> None:
+        """Of any request there is, be it one's own or not, or of one that is yet to come."""
+        candidates = [*self.model.open(), *self.model.asked[-2:]]
+        target = request_id(10_000 + unheard, self.world.now_ms)
+        if which and candidates:
+            one = candidates[which % len(candidates)]
+            target, who = one.name, one.who if which > 1 else who
+        known = self.model.of(who, target)
+        expected = ("cancel_accepted", "unknown")
+        if known is None:
+            self.model.early[who, target] = self.world.now_ms + EARLY_MS
+        elif known.end is not None:
+            expected = ("cancel_refused", known.end)
         else:
-            one.end = "failed"
-        self.model.send()
-        # Its deadline may have passed while it was with the fleet: then there is no other attempt.
-        self.model.wake(self.world.now_ms)
-        report = failed(one.name, attempt=one.attempt, who=one.who, retryable=retryable)
-        self.step(self.world.outcome(report))
+            real = self.world.state.requests[who, target]  # type: ignore[index]
+            expected = ("cancel_accepted", real.state)
+            assert (real.state == "queued") == (not known.out)
+            self.model.stop(known)
+        self.model.send(self.world.now_ms)
+        self.numbers += 1
+        said = self.step(self.world.cancel(self.numbers, target, who=who))
+        (answer,) = (one for one in said if one["kind"].startswith("generation.cancel_"))
+        assert (answer["kind"].removeprefix("generation."), answer["state"]) == expected
 
-    @rule(
-        which=st.integers(0, 30),
-        kind=st.sampled_from([started, released, failed, succeeded]),
-        attempt=st.integers(1, 2),
-    )
-    def noise(self, which: int, kind: Any, attempt: int) -> None:
-        """Reports that must not end anything: late ones, and starts and releases."""
-        if which >= len(self.model.asked):
-            return
-        one = self.model.asked[which]
-        if one.end is None and kind in (failed, succeeded):
-            return
-        self.step(self.world.outcome(kind(one.name, attempt=attempt, who=one.who)))
+    @rule(who=st.sampled_from(TENANTS), status=st.sampled_from(["active"] * 4 + ["keep", "cancel"]))
+    def a_new_tenants_file(self, who: str, status: str) -> None:
+        held = self.world.rules.directory
+        if status == "active":
+            self.model.suspended.pop(who, None)
+        else:
+            self.model.suspended[who] = status
+        changed = {
+            "status": "active" if status == "active" else "suspended",
+            "when_suspended": "cancel" if status == "cancel" else "keep",
+        }
+        members = {**held.tenants, who: held.tenants[who].model_copy(update=changed)}
+        new = directory(*members.values(), version=held.version + 1)
+        self.world.rules = replace(self.world.rules, directory=new)
+        self.step()
+
+    # reports of the fleet
+
+    @rule(which=JOB, worker=WORKER, back=BACK, pictures=st.integers(1, 4))
+    def succeeds(self, which: int, worker: str, back: int, pictures: int) -> None:
+        self.report(succeeded, which, worker, back, pictures=pictures)
+
+    @rule(which=JOB, worker=WORKER, back=BACK, retryable=st.booleans())
+    def fails(self, which: int, worker: str, back: int, retryable: bool) -> None:
+        self.report(failed, which, worker, back, retryable=retryable)
+
+    @rule(which=JOB, worker=WORKER, back=BACK, alone=st.booleans())
+    def starts(self, which: int, worker: str, back: int, alone: bool) -> None:
+        self.report(started, which, worker, back, alone=alone)
+
+    @rule(which=JOB, worker=WORKER, back=BACK)
+    def releases(self, which: int, worker: str, back: int) -> None:
+        self.report(released, which, worker, back)
+
+    @rule(which=JOB, worker=WORKER, back=BACK, steps_run=st.integers(0, 5))
+    def stops(self, which: int, worker: str, back: int, steps_run: int) -> None:
+        self.report(canceled, which, worker, back, steps_run=steps_run)
+
+    @rule(which=JOB, workers=st.lists(WORKER, min_size=1, max_size=4))
+    def takes_workers_along(self, which: int, workers: list[str]) -> None:
+        """One after the other they start it alone, and are not heard of again."""
+        for worker in workers:
+            self.report(started, which, worker, 0, alone=True)
+
+    @rule(which=st.integers(0, WINDOW - 1), worker=WORKER, seconds=st.sampled_from([0, 4, 8]))
+    def is_tried_again(self, which: int, worker: str, seconds: int) -> None:
+        """It fails, its wait is over, and, where there is room, it is with the fleet again."""
+        self.report(failed, which, worker, 0, retryable=True)
+        self.time_passes(seconds, beat=True)
+
+    @rule(which=st.integers(0, WINDOW - 1), worker=WORKER)
+    def comes_late(self, which: int, worker: str) -> None:
+        """The first success of an attempt that was given up."""
+        if any(one.attempt > 1 for one in self.model.with_the_fleet()):
+            self.report(succeeded, which, worker, 1, pictures=4)
+
+    # faults
 
     @rule(data=st.data())
     def delivered_again(self, data: st.DataObject) -> None:
@@ -264,72 +192,33 @@ class Admission(RuleBasedStateMachine):
         self.world._ends[TOPICS.requests] -= 1
         old = replace(record, offset=data.draw(st.integers(0, max(0, record.offset - 1))))
         if record.offset:
-            assert self.step(old) == []
+            before = len(self.world.state.requests)
+            self.step(old)
+            assert len(self.world.state.requests) == before
 
     @rule()
     def crash(self) -> None:
-        """All memory is lost, and read back from the ledger."""
-        restored = Restored()
-        restored.read(
-            Record("t.ledger", 1, offset, 0, key, value, ())
-            for offset, (key, value) in enumerate(reversed(self.world.ledger.items()))
-        )
-        restored.finish()
-        if not restored.state.next_offsets:
+        """All memory is lost, and read back from the ledger: but for the leases it is the same."""
+        if not self.world.ledger:
             return
-        assert restored.state.requests == self.world.state.requests
-        assert restored.state.accounts == self.world.state.accounts
-        assert restored.state.times == self.world.state.times
-        self.world.state = restored.state
-
-    @rule(version=st.integers(2, 9))
-    def a_new_tenants_file(self, version: int) -> None:
-        held = self.world.rules.directory
-        if version > held.version:
-            new = directory(*held.tenants.values(), version=version)
-            self.world.rules = replace(self.world.rules, directory=new)
-
-    @invariant()
-    def the_books_balance(self) -> None:
-        if not hasattr(self, "model"):
-            return
+        before = self.world.state
+        self.world.restart()
+        after = self.world.state
+        assert after.requests == before.requests
+        assert after.accounts == before.accounts
+        assert after.early_cancels.content() == before.early_cancels.content()
+        for what in ("times", "next_offsets", "sequence", "tenants_version", "queued", "waiting_work"):
+            assert getattr(after, what) == getattr(before, what)
+        for what in ("requests", "jobs", "work", "of_tenant", "tenants", "sent_to"):
+            assert getattr(after.in_flight, what) == getattr(before.in_flight, what)
         for who in TENANTS:
-            account = self.world.state.account(who)
-            for periods in (account.days, account.months):
-                assert all(
-                    p.held == p.settled + p.refunded + p.outstanding and p.outstanding >= 0 for p in periods.values()
-                )
-            outstanding = sum(1000 * one.images for one in self.model.open() if one.who == who)
-            settled = sum(1000 * one.delivered for one in self.model.asked if one.who == who)
-            held = sum(1000 * one.images for one in self.model.asked if one.who == who)
-            assert sum(p.outstanding for p in account.months.values()) == outstanding
-            assert self.usage[who, "held"] == held
-            assert self.usage[who, "settled"] == settled
-            assert self.usage[who, "refunded"] == held - settled - outstanding
-
-    @invariant()
-    def each_request_ends_once(self) -> None:
-        if not hasattr(self, "model"):
-            return
-        ended = {(one.who, one.name) for one in self.model.asked if one.end}
-        assert set(self.terminal) == ended
-        assert set(self.terminal.values()) <= {1}
-
-    @invariant()
-    def the_fleet_has_those_whose_turn_it_was(self) -> None:
-        if not hasattr(self, "model"):
-            return
-        out = [
-            one.key
-            for one in self.world.state.requests.values()
-            if isinstance(one, OpenRequest) and one.state != "queued"
-        ]
-        assert sorted((key.tenant, key.request_id) for key in out) == sorted(
-            (one.who, one.name) for one in self.model.with_the_fleet()
-        )
+            assert after.waiting_of(who) == before.waiting_of(who)
+            assert set(map(str, after.open_of(who))) == set(map(str, before.open_of(who)))
+        for job in self.model.with_the_fleet():
+            job.word = self.world.now_ms
 
 
 Admission.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=300, stateful_step_count=100, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestAdmission = Admission.TestCase

@@ -198,12 +198,12 @@ def told(out: Outgoing) -> dict[str, Any]:
     return {**content, "sent_to": out.topic.removeprefix("t."), "kind": kind}
 
 
-def succeeded(name: str, pictures: int = 1, *, attempt: int = 1, who: str = "acme") -> JobSucceeded:
+def succeeded(name: str, pictures: int = 1, *, attempt: int = 1, who: str = "acme", worker: str = "w") -> JobSucceeded:
     return JobSucceeded(
         tenant=who,
         request_id=name,
         attempt=attempt,
-        worker="w",
+        worker=worker,
         weights_revision="r",
         outputs=[output(index) for index in range(pictures)],
         manifest="m",
