@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn
+from consumer.admission.audit import audited
 from consumer.admission.cancel import cancel
 from consumer.admission.checks import Examined, examine
 from consumer.admission.deletion import delete, deleted
@@ -51,14 +52,14 @@ def decide(state: PartitionState, record: Record, rules: Rules, fleet: Fleet) ->
     except Exception as error:
         return _dead_letter(rules, record, _internal_error(), blamed=_blamed("", error))
     try:
-        return _decide_submission(state, record, submission, rules, fleet)
+        effects = _decide_submission(state, record, submission, rules, fleet)
     except EaselError as refusal:
-        return _rejected(rules, submission, refusal)
+        effects = _rejected(rules, submission, refusal)
     except Exception as error:
         effects = _dead_letter(rules, record, _internal_error(), blamed=_blamed(submission.key.tenant, error))
         told = _rejected(rules, submission, EaselError(Code.INTERNAL_ERROR, _INTERNAL, type=ErrorType.SERVER))
         effects.add(told)
-        return effects
+    return audited(effects, submission, record, rules)
 
 
 def _decide_submission(

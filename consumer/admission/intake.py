@@ -50,6 +50,7 @@ class Submission:
     key: RequestKey
     tenant: Tenant
     issuer: str
+    kid: str
     appended_ms: int
     """When the broker first received it: by it the token and the id are judged."""
     at_ms: int
@@ -91,6 +92,7 @@ def identify(record: Record, rules: Rules) -> Submission:
         key=RequestKey(tenant.id, envelope.id),
         tenant=tenant,
         issuer=verified.issuer,
+        kid=verified.kid,
         appended_ms=first_ms,
         at_ms=record.timestamp_ms if replayed else first_ms,
         number=f"{rules.input_of(record.topic)}:{record.offset}",

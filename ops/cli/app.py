@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import (
+    audit,
     bench,
     dead_letters,
     demo,
@@ -93,6 +94,11 @@ app.command(
 )(usage.usage)
 
 app.command("top", rich_help_panel=_CARE, epilog=epilog("easel top", "easel top --once --json"))(top.top)
+app.command(
+    "audit",
+    rich_help_panel=_CARE,
+    epilog=epilog("easel audit", "easel audit --since 7d --tenant atelier", "easel audit --since 2026-11-01 --json"),
+)(audit.audit)
 app.add_typer(topics.app, name="topics", rich_help_panel=_CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)

@@ -72,6 +72,7 @@ def board() -> Board:
     made = Board()
     counts = {"acme": OpenCount(3, 2), "bolt": OpenCount(0, 1)}
     made.fleet([beat("admission-1", stage="admission", pool=None, partitions=[0, 1, 3], tenants=counts)])
+    made.fleet([beat("admission-0", ago_s=20, stage="admission", pool=None, tenants={"acme": OpenCount(90, 90)})])
     held = [HeldJob("acme", "r", 1, "running"), HeldJob("acme", "s", 1, "waiting"), HeldJob("acme", "q", 1, "ended")]
     made.fleet([beat("worker-1", held=held, backlog_milliunits=2_000, models={"m": "r"}), beat("killed", ago_s=20)])
     made.fleet([beat("left"), Record("t.fleet", 0, 1, NOW_MS, b"left", None, ()), beat("long-ago", ago_s=3_000)])
@@ -103,7 +104,10 @@ def test_the_board_adds_up() -> None:
     )
     assert (bolt.refused, bolt.running) == ({"rate_limited": 1}, 1)
     assert [(one.beat.instance, one.state) for one in seen.workers] == [("killed", "silent"), ("worker-1", "ready")]
-    assert [one.beat.instance for one in seen.admission] == ["admission-1"]
+    assert [(one.beat.instance, one.state) for one in seen.admission] == [
+        ("admission-0", "silent"),
+        ("admission-1", "ready"),
+    ]
     assert seen.dead_letters == {"signature_invalid": 1}
     assert (seen.totals.queued, seen.totals.running, seen.totals.refused_a_minute) == (3, 3, 1)
 
