@@ -77,8 +77,7 @@ def examine(
     waiting = 0 if hit else state.waiting_of(tenant.id)
     try:
         held = quota.hold(account, tenant, cost, at_ms)
-        if hit is None:
-            _require_room(tenant, waiting)
+        _require_room(tenant, waiting)
     except QuotaExceeded as refusal:
         return Examined(card, parameters, cost, waiting, account, refusal, hit)
     return Examined(card, parameters, cost, waiting, held, hit=hit)

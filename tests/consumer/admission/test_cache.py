@@ -136,6 +136,17 @@ def test_without_one_revision_that_the_fleet_reports_it_is_a_miss(fleet: Any) ->
     assert kinds(world.take(world.request(2, seed=7)))[-1] == "job.assigned"
 
 
+def test_of_two_revisions_neither_is_taken() -> None:
+    world = seen()
+    world.fleet = fleet_of(NOON_MS, w={"m": "new"})
+    world.take(world.request(2, seed=7))
+    world.take(world.outcome(succeeded(TWO).model_copy(update={"weights_revision": "new"})))
+    world.fleet = fleet_of(NOON_MS, w={"m": "r"}, v={"m": "new"})
+    assert kinds(world.take(world.request(3, seed=7)))[-1] == "job.assigned"
+    world.fleet = fleet_of(NOON_MS, v={"m": "new"})
+    assert kinds(world.take(world.request(4, seed=7))) == HIT
+
+
 def test_a_worker_that_has_not_loaded_the_model_says_nothing_about_it() -> None:
     world = seen()
     world.fleet = fleet_of(NOON_MS, w={"m": "r"}, v={})
@@ -179,8 +190,9 @@ def test_it_is_known_after_a_restart_and_as_the_first_of_its_kind() -> None:
     world = World(rules(tenant()), fleet=fleet_of(NOON_MS, w={"m": "r"}))
     world.take(world.request(1, seed=7), world.request(2, seed=7))
     world.take(world.outcome(succeeded(ONE)), world.outcome(succeeded(TWO)))
-    before = world.state
-    world.restart()
-    assert world.state.requests == before.requests
-    done = world.take(world.request(3, seed=7))[2]
-    assert (done["cached"], done["manifest"]) == (True, manifest_key("acme", ONE))
+    for number in (3, 4):
+        done = world.take(world.request(number, seed=7))[2]
+        assert (done["cached"], done["manifest"]) == (True, manifest_key("acme", ONE))
+        before = world.state
+        world.restart()
+        assert world.state.requests == before.requests

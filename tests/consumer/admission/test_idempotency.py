@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from consumer.admission.keys import RequestKey
+from consumer.admission.known_by import KnownBy
 from tests.consumer.admission.world import (
     World,
     failed,
@@ -81,10 +83,19 @@ def test_a_key_is_known_as_long_as_its_request(world: World) -> None:
     world.take(world.outcome(failed(ONE)))
     end = world.now_ms + 72 * 3_600_000
     world.now_ms = end - 1
+    world.take()
     assert answers(world.take(world.request(2, idempotency_key="order-7")))[0][1] == "duplicate"
     world.now_ms = end
     world.take()
     assert answers(world.take(world.request(3, idempotency_key="order-7")))[0][1] == "accepted"
+
+
+def test_a_name_that_is_let_go_takes_no_room() -> None:
+    known, key = KnownBy(), RequestKey("acme", ONE)
+    known.change(key, None, "order-7")
+    assert known.get("acme", "order-7") == key
+    known.change(key, "order-7", None)
+    assert known.get("acme", "order-7") is None
 
 
 @pytest.mark.parametrize("ended", [False, True])
