@@ -54,9 +54,13 @@ def look_up(
 
 def keep(state: PartitionState, request: OpenRequest, event: JobSucceeded) -> KeptResult | None:
     """What is to be remembered of a success, for the requests after it. The first result of its kind is enough."""
-    if not request.seeded or len(event.outputs) != request.parameters.images:
+    asked = request.parameters
+    if not request.seeded or len(event.outputs) != asked.images:
         return None
-    digest = _digest(request.parameters, event.weights_revision)
+    if asked.adapters or asked.source_image or asked.mask_image:
+        # Files that may change under their names, without the revision of the weights telling so.
+        return None
+    digest = _digest(asked, event.weights_revision)
     if state.made(request.key.tenant, digest) is not None:
         return None
     return KeptResult(digest, _OUTPUTS.dump_json(event.outputs).decode())

@@ -124,6 +124,28 @@ async def test_a_key_makes_one_request_of_several(house: House) -> None:
     await house.require_balance()
 
 
+async def test_a_picture_that_was_made_is_not_made_again(house: House) -> None:
+    await house.worker().ready()
+    async with client_of(house) as client, ObjectStore(house.settings.store) as store:
+        first = await (await client.submit("a red circle", model="nothing", seed=7, images=2)).result(timeout_s=60)
+        async with asyncio.timeout(30):
+            # Until the worker has said which weights it has: about a second.
+            while True:
+                if (await client.price("a red circle", model="nothing", seed=7, images=2, timeout_s=10)).cached:
+                    break
+                await asyncio.sleep(0.1)
+        again = await (await client.submit("a red circle", model="nothing", seed=7, images=2)).result(timeout_s=30)
+        assert (again.cached, again.outputs, again.manifest) == (True, first.outputs, first.manifest)
+        assert again.request_id != first.request_id
+        assert again.cost_milliunits == 0
+        assert await store.get(again.outputs[1].key)
+        assert (await client.delete(first.request_id, timeout_s=30)).objects == 3
+        anew = await (await client.submit("a red circle", model="nothing", seed=7, images=2)).result(timeout_s=60)
+        assert (anew.cached, [one.seed for one in anew.outputs]) == (False, [7, 8])
+        assert await store.get(anew.outputs[0].key)
+    await house.require_balance()
+
+
 async def test_all_of_it_over_http(house: House, http: httpx.AsyncClient) -> None:
     priced = await post(http, dry_run=True)
     assert (priced.status_code, priced.json()["acceptable"]) == (200, True)

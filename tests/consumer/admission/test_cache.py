@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from consumer.admission.fleet_view import NO_FLEET
-from consumer.admission.state import EndedRequest, RequestKey
+from consumer.admission.state import EndedRequest, OpenRequest, RequestKey
 from schemas.fleet import HEARD_WITHIN_MS
 from schemas.outputs import manifest_key
+from schemas.requests import Adapter
 from tests.consumer.admission.world import (
     NOON_MS,
     World,
@@ -159,6 +160,21 @@ def test_only_a_whole_success_is_kept() -> None:
     world.take(world.outcome(succeeded(ONE, pictures=1)), world.outcome(failed(TWO)))
     said = world.take(world.request(3, seed=7, images=2), world.request(4, seed=8))
     assert kinds(said).count("job.assigned") == 2
+
+
+@pytest.mark.parametrize(
+    "files", [{"adapters": [Adapter(name="ink")]}, {"source_image": "a.png"}, {"mask_image": "a.png"}]
+)
+def test_what_is_made_from_files_that_may_change_is_not_kept(files: dict[str, Any]) -> None:
+    world, key = World(rules(tenant())), RequestKey("acme", ONE)
+    world.take(world.request(1, seed=7))
+    opened = world.state.requests[key]
+    assert isinstance(opened, OpenRequest)
+    world.state.put(key, replace(opened, parameters=opened.parameters.model_copy(update=files)))
+    world.take(world.outcome(succeeded(ONE)))
+    ended = world.state.requests[key]
+    assert isinstance(ended, EndedRequest)
+    assert ended.result is None
 
 
 def test_budgets_and_rate_come_first_and_the_queue_does_not_matter() -> None:
