@@ -57,7 +57,7 @@ class Backlog:
 
     def attempts_at(self, tenant: str, request_id: str) -> list[Job]:
         """The jobs of one request."""
-        return [job for job in self._jobs.values() if job.key[:2] == (tenant, request_id)]
+        return [job for key, job in self._jobs.items() if key[1] == request_id and key[0] == tenant]
 
     def held(self) -> list[HeldJob]:
         """Every job that is here, and those that ended within the last minute, as the others are told."""

@@ -117,7 +117,9 @@ def read_job(record: Record) -> tuple[JobAssigned | DeleteAssigned, str | None]:
     except ValidationError as error:
         raise EaselError(Code.INVALID_REQUEST, f"the job is malformed: {_problem(error)}") from None
     except ValueError:
-        raise EaselError(Code.ID_INVALID, "the job's request_id is not a UUID in its usual form", param="request_id") from None
+        raise EaselError(
+            Code.ID_INVALID, "the job's request_id is not a UUID in its usual form", param="request_id"
+        ) from None
     if isinstance(job, JobAssigned) and job.parameters.images < 1:
         raise EaselError(Code.INVALID_REQUEST, "the job asks for no picture", param="images")
     return job, envelope.traceparent

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
 from consumer.engine.null import DEADLY_PROMPT
@@ -20,6 +21,7 @@ from schemas.ids import new_id
 from schemas.jobs import JobAssigned, JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded
 from transport.objects import ObjectStore
+from transport.topics import ensure_topics
 
 Start = Callable[..., WorkerProcess]
 
@@ -121,6 +123,28 @@ async def test_one_whose_pictures_are_made_succeeds(installation: Installation, 
         await asyncio.sleep(0.1)
         ends = await about(installation, assigned)
     assert [type(event) for event in ends] == [JobStarted, JobSucceeded]
+
+
+async def test_while_its_start_is_being_told(installation: Installation, worker: Start) -> None:
+    running = await worker().ready()
+    kafka = installation.settings.kafka
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    await admin.delete_topics([installation.topics.outcomes])
+    await admin.close()
+    # Its start can't be told for now, and it is not given to the engine before that.
+    assigned = job()
+    await installation.assign(assigned)
+    await asyncio.sleep(2)
+    await installation.note(assigned, 2, canceled=True)
+    await asyncio.sleep(1)
+    await ensure_topics(kafka, installation.specs())
+    assert (await canceled(installation, assigned)).steps_run == 0
+    assert running.metric("easel_generation_batches_total") == 0
+    following = job()
+    await installation.assign(following)
+    (end,) = succeeded(await installation.ends(1))
+    assert end.request_id == following.request_id
 
 
 async def test_while_the_engine_is_started_again(installation: Installation, worker: Start) -> None:
