@@ -59,7 +59,11 @@ class GenerationCanceled(ClientError):  # noqa: N818 - reads as what happened
     """Ended at its tenant's wish; ``event`` says what the steps that ran cost."""
 
     def __init__(self, event: Canceled) -> None:
-        error = ErrorBody(message="the request was canceled", type=ErrorType.INVALID_REQUEST, code=Code.CANCELED)
+        error = ErrorBody(
+            message=f"the request was canceled; {event.cost_milliunits / 1000:g} units are charged",
+            type=ErrorType.INVALID_REQUEST,
+            code=Code.CANCELED,
+        )
         super().__init__(error, request_id=event.request_id)
         self.event = event
 

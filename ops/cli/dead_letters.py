@@ -80,7 +80,7 @@ def show(
         print_json(letter_in_full_as_json(letter, replayed_ms, body=body))
         return
     for name, text in letter_in_full(letter, replayed_ms, body=body):
-        out.print(f"{name + ':':<18}{text}", markup=False)
+        out.print(f"{name + ':':<16}{text}", markup=False)
 
 
 @app.command(
@@ -159,7 +159,7 @@ def _counted(counts: Counter[str], shown: int) -> str:
         return "no dead letters"
     by_code = ", ".join(f"{number:,} {code}" for code, number in counts.most_common())
     rest = f"; the newest {shown:,} are shown, --limit says how many" if shown < total else ""
-    return f"{total:,} dead letter{'s' * (total != 1)}: {by_code}{rest}"
+    return f"{total:,} dead letter{'s' * (total != 1)}: {by_code}{rest}. Tenants are as the tokens say, unverified."
 
 
 async def _one(kafka: KafkaSettings, place: Place) -> tuple[Letter, int | None]:

@@ -139,7 +139,7 @@ class _Request:
                     self._bars.update(self._bar, state="waiting for its turn")
                 case Duplicate():
                     self._bars.update(self._bar, state=f"known, and {event.state}")
-                    if event.of:
+                    if event.of and event.error is None:
                         self._bars.say(f"the same as request {event.of}, by its idempotency key")
                 case GenerationStarted():
                     self._bars.update(self._bar, total=event.steps, completed=0, state=f"0/{event.steps}")

@@ -38,7 +38,7 @@ def letter_table(letters: Sequence[Letter], replayed: Mapping[Place, int], prefi
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name in ("place", "time", "code"):
         table.add_column(name, no_wrap=True)
-    table.add_column("names tenant", overflow="fold")
+    table.add_column("tenant", overflow="fold")
     table.add_column("from", overflow="fold")
     table.add_column("bytes", justify="right")
     table.add_column("replayed", no_wrap=True)
@@ -46,12 +46,12 @@ def letter_table(letters: Sequence[Letter], replayed: Mapping[Place, int], prefi
         at = replayed.get(letter.place)
         table.add_row(
             str(letter.place),
-            clock(letter.at_ms)[5:],
+            clock(letter.at_ms)[5:16],
             str(letter.content.cause.code),
             letter.tenant or "–",
             letter.origin.removeprefix(f"{prefix}."),
             f"{letter.content.value_bytes:,}",
-            "no" if at is None else clock(at)[5:16],
+            "–" if at is None else clock(at)[5:16],
         )
     return table
 
@@ -68,10 +68,13 @@ def letter_in_full(letter: Letter, replayed_ms: int | None, *, body: bool) -> It
     yield "whole", "no: it was too large" if content.truncated else "yes"
     value, headers = content_of(content)
     for name, raw in headers:
-        yield _printable(name), _printable(_header(name, raw or b"", whole=body))
+        if name == SIGNATURE and not body:
+            yield name, f"{len(raw or b''):,} bytes; what it says is below, nobody has verified it"
+        else:
+            yield _printable(name), _printable(_header(name, raw or b"", whole=body))
     for name, part in zip(("token header", "token claims"), token_of(content), strict=True):
         if part:
-            yield f"{name} (not verified)", _printable(", ".join(f"{key}={what}" for key, what in part.items()))
+            yield name, _printable(", ".join(f"{key}={what}" for key, what in part.items()))
     yield "value", f"{content.value_bytes:,} bytes, sha256 {content.value_sha256}"
     if body and value is not None:
         yield "body", _printable(value.decode("utf-8", "backslashreplace"))

@@ -25,7 +25,7 @@ _SAID = {
 }
 _STOPS = "it is with a worker and stops at its next step; its end says what the steps that ran cost"
 
-Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of requests, as `easel submit` shows them.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of requests, as `easel submit` shows them.")]
 
 
 def cancel(

@@ -164,6 +164,9 @@ def treat_sigterm_as_ctrl_c() -> None:
     """Let SIGTERM and a closed terminal end a command as Ctrl-C does, so that what it started is stopped then too."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # So a script's shell starts what it sends to the background: Ctrl-C is not for it, but SIGTERM is.
+            raise KeyboardInterrupt
         signal.raise_signal(signal.SIGINT)
 
     for number in (signal.SIGTERM, signal.SIGHUP):

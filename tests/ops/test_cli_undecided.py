@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from ops.cli.terminal import ExitCode
 from schemas.connection import KafkaSettings
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.topics import Topics
-from tests.ops.cli_process import REPOSITORY, easel
+from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel
 from transport.kafka import client_options
 from transport.records import Record
 from transport.topics import ensure_topics
@@ -76,3 +78,22 @@ async def test_dead_letters_are_read_without_their_content(
     assert not {"headers", "value_base64", "key_base64"} & data.keys()
     wrong = easel("watch", "--dead-letters", "--tenant", "atelier", cwd=tmp_path, variables=variables)
     assert wrong.code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize("prefix", [(), ("env", "--ignore-signal=INT")], ids=["at a terminal", "behind a script's &"])
+def test_sigterm_ends_what_follows(
+    tmp_path: Path, variables: dict[str, str], topics: Topics, prefix: tuple[str, ...]
+) -> None:
+    following = subprocess.Popen(
+        [*prefix, *EASEL, "watch"],
+        cwd=tmp_path,
+        env=clean_environment(variables),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stderr is not None
+    assert "Ctrl-C ends it" in following.stderr.readline()
+    following.send_signal(signal.SIGTERM)
+    assert following.wait(20) == ExitCode.INTERRUPTED
+    assert following.stderr.read() == ""
+    following.stderr.close()
