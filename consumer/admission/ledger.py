@@ -7,7 +7,9 @@ same transaction as what was decided from those records: it, not the group's com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -38,6 +40,8 @@ __all__ = [
 
 FORMAT = 1
 """Grows when an older easel could not read what a newer one writes."""
+
+_AT_ONCE = 500
 
 INIT_KEY = b"__init"
 OFFSETS_KEY = b"__offsets"
@@ -91,13 +95,22 @@ class Restored:
 
     def finish(self) -> None:
         """Everything was read: build the memory."""
-        for key, value in self._latest.items():
-            self._take(key.decode(), from_json(value))
-        self._latest.clear()
+        for _ in self.build():
+            pass
+
+    def build(self) -> Iterator[None]:
+        """As ``finish``, a little at a time: who runs an event loop lets it run in between."""
+        for number, key in enumerate(list(self._latest), 1):
+            # Each value is let go of as it is taken in: held to the end, they would double what a restore needs.
+            self._take(key.decode(), from_json(self._latest.pop(key)))
+            if number % _AT_ONCE == 0:
+                yield
 
     def _take(self, key: str, content: dict[str, Any]) -> None:
         if key.startswith(_REQUEST):
             tenant, _, request_id = key.removeprefix(_REQUEST).partition("/")
+            # One string for all requests of a tenant.
+            tenant = sys.intern(tenant)
             self.state.put(name := RequestKey(tenant, request_id), _read_request(name, content))
         elif key.startswith(_EARLY_CANCEL):
             tenant, _, request_id = key.removeprefix(_EARLY_CANCEL).partition("/")
@@ -123,7 +136,8 @@ async def restore(batches: Any) -> Restored:
     restored = Restored()
     async for records in batches:
         restored.read(records)
-    restored.finish()
+    for _ in restored.build():
+        await asyncio.sleep(0)
     return restored
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     invoke_without_command=True,
-    help="Measure easel beside bare loops of the same work. Without a bench's name: all of them.",
+    help="Measure easel beside bare loops of the same work. Without a bench's name: all of them but the soak.",
     epilog=epilog("easel bench", "easel bench admission", "easel bench engine --pairs 10 --json"),
 )
 
@@ -31,6 +31,9 @@ _REQUESTS = 5_000
 _PACED_S = 10.0
 _ROUNDS = 5
 _REMEMBERED = 200_000
+_FORGED = 10_000
+_SOAK_MINUTES = 30.0
+_SOAK_PER_S = 20.0
 
 Json = Annotated[bool, typer.Option("--json", help="Only the last line: JSON, one line a bench.")]
 
@@ -44,6 +47,8 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
     _admission(_SECONDS, as_json=as_json)
     _engine(_PAIRS, as_json=as_json)
     _pipeline(_REQUESTS, _PACED_S, _ROUNDS, _REMEMBERED, as_json=as_json)
+    _restore(_REMEMBERED, _ROUNDS, as_json=as_json)
+    _storm(_FORGED, _ROUNDS, as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench admission", "easel bench admission --seconds 5 --json"))
@@ -74,6 +79,50 @@ def pipeline(
 ) -> None:
     """Signed requests to terminal events through everything, beside a bare loop. Starts a broker and a store."""
     _pipeline(requests, seconds, rounds, remembered, as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench restore", "easel bench restore --requests 20000 --json"))
+def restore(
+    requests: Annotated[int, typer.Option(help="Requests on one partition.", min=1)] = _REMEMBERED,
+    rounds: Annotated[int, typer.Option(help="Restores of each kind.", min=1)] = _ROUNDS,
+    as_json: Json = False,
+) -> None:
+    """How soon a partition's memory is back from its ledger, and the bytes of each request in it. Starts a broker."""
+    _restore(requests, rounds, as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench storm", "easel bench storm --forged 1000 --rounds 1"))
+def storm(
+    forged: Annotated[int, typer.Option(help="Bad requests in each round, at 1,000 a second.", min=100)] = _FORGED,
+    rounds: Annotated[int, typer.Option(help="Rounds, each alone and beside the storm.", min=1)] = _ROUNDS,
+    as_json: Json = False,
+) -> None:
+    """What forged and malformed requests do to the latency of a good tenant beside them. Starts a broker."""
+    _storm(forged, rounds, as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench soak", "easel bench soak --minutes 120 --per-s 50"))
+def soak(
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.5)] = _SOAK_MINUTES,
+    per_s: Annotated[float, typer.Option(help="Requests a second.", min=1.0)] = _SOAK_PER_S,
+    as_json: Json = False,
+) -> None:
+    """A steady load, and whether latency, memory or ledger grow. Starts a broker and a store; leaves a plot."""
+    from ops.bench.soak import PACKAGES, bench_soak
+
+    _run("soak", PACKAGES, lambda told: bench_soak(minutes, per_s, _RESULTS, told), as_json=as_json)
+
+
+def _restore(requests: int, rounds: int, *, as_json: bool) -> None:
+    from ops.bench.restore import PACKAGES, bench_restore
+
+    _run("restore", PACKAGES, lambda told: bench_restore(requests, rounds, told), as_json=as_json)
+
+
+def _storm(forged: int, rounds: int, *, as_json: bool) -> None:
+    from ops.bench.storm import PACKAGES, bench_storm
+
+    _run("storm", PACKAGES, lambda told: bench_storm(forged, rounds, told), as_json=as_json)
 
 
 def _pipeline(requests: int, seconds: float, rounds: int, remembered: int, *, as_json: bool) -> None:

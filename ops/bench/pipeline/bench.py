@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +17,7 @@ from ops.bench.pipeline.installation import Installation
 from ops.bench.pipeline.loops import BareLoop, Flood, Loop
 from ops.bench.pipeline.remembered import remember
 from ops.bench.report import Progress, Report, Spread, table_of
+from ops.bench.stack import fresh_stack
 from ops.local.stack import Stack
 
 __all__ = ["PACKAGES", "Plan", "bench_pipeline"]
@@ -61,7 +61,7 @@ def bench_pipeline(plan: Plan, on_progress: Progress) -> Report:
     """
     contests = [_Contest("empty ledger"), _Contest(f"{plan.remembered:,} remembered"), _Contest("with the store")]
     told = _Told(on_progress, total=len(contests) * plan.rounds * 4)
-    with _stack() as (stack, folder):
+    with fresh_stack() as (stack, folder):
         stack.up("kafka")
         with _loops(stack, folder / "empty", stored=False) as (ours, bare, installation):
             _measure(contests[0], ours, bare, plan, told)
@@ -84,16 +84,6 @@ class _Told:
     def one(self) -> None:
         self._done += 1
         self._on_progress(self._done, self._total)
-
-
-@contextmanager
-def _stack() -> Iterator[tuple[Stack, Path]]:
-    with tempfile.TemporaryDirectory(prefix="easel-bench-") as name:
-        stack = Stack(Path(name) / "stack")
-        try:
-            yield stack, Path(name)
-        finally:
-            stack.down()
 
 
 @contextmanager

@@ -49,13 +49,25 @@ _UNLIMITED = {
 
 
 class Installation:
-    """One prefix on a broker. ``stored``: whether pictures go to the store, or nowhere."""
+    """One prefix on a broker. ``stored``: whether pictures go to the store, or nowhere.
 
-    def __init__(self, endpoints: Endpoints, prefix: str, folder: Path, *, stored: bool) -> None:
+    ``modules``: what runs as a service, where it is not what easel runs.
+    """
+
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        prefix: str,
+        folder: Path,
+        *,
+        stored: bool,
+        modules: Mapping[str, str] | None = None,
+    ) -> None:
         folder.mkdir(parents=True)
         self.prefix = prefix
         self._folder = folder
-        self._stored = stored
+        worker = "consumer.generation" if stored else "ops.bench.pipeline.unstored"
+        self._modules = {"admission": "consumer.admission", "worker": worker, **(modules or {})}
         self._endpoints = endpoints
         self._secrets = {name: secrets.token_urlsafe(32) for name in _tenants()}
         self.settings = Settings(
@@ -80,8 +92,7 @@ class Installation:
 
     def start(self) -> None:
         """Start one process of each stage, and wait until they are ready."""
-        worker = "ops.bench.pipeline.unstored" if not self._stored else "consumer.generation"
-        for name, module in (("admission", "consumer.admission"), ("worker", worker)):
+        for name, module in self._modules.items():
             port = _free_port()
             variables = {**self._variables(), f"EASEL_{_SECTIONS[name]}_HEALTH_PORT": str(port)}
             self.services[name] = Part(
@@ -104,9 +115,9 @@ class Installation:
         """All that a service has logged."""
         return (self._folder / f"{service}.log").read_text(encoding="utf-8", errors="replace")
 
-    def write_requests(self, number: int, file: Path, *, changes: Mapping[str, object] | None = None) -> None:
-        """``number`` new signed requests of the tenants in turn, a line of JSON each."""
-        names = list(self._secrets)
+    def write_requests(self, number: int, file: Path, *, tenants: Sequence[str] = ()) -> None:
+        """``number`` new signed requests of these tenants (all, where none is named) in turn, a line of JSON each."""
+        names = tenants or list(self._secrets)
         signers = {
             name: Signer(f"{name}-1", "HS256", self._secrets[name].encode(), name, self.settings.installation)
             for name in names
@@ -114,7 +125,7 @@ class Installation:
         with file.open("w", encoding="utf-8") as lines:
             for index in range(number):
                 name, event_id = names[index % len(names)], new_id()
-                body = json.dumps({**_body(index), **(changes or {})}).encode()
+                body = json.dumps(_body(index)).encode()
                 token = signers[name].sign(
                     tenant=name,
                     event_type=GenerationRequest.TYPE,

@@ -30,12 +30,13 @@ class Flood:
 
 
 class Loop:
-    """Easel's services behind a driver."""
+    """Easel's services behind a driver, which publishes for these ``tenants``, or for all."""
 
-    def __init__(self, stack: Stack, installation: Installation, folder: Path) -> None:
+    def __init__(self, stack: Stack, installation: Installation, folder: Path, *, tenants: Sequence[str] = ()) -> None:
         self._stack = stack
         self._installation = installation
         self._folder = folder
+        self._tenants = tenants
         self._files = 0
         folder.mkdir(exist_ok=True)
         self.driver = _bare_part("drive", self._plan(), folder)
@@ -69,7 +70,7 @@ class Loop:
         self._files += 1
         file = self._folder / f"requests-{self._files}.jsonl"
         # Before the clock starts: who signs is not on these two cores.
-        self._installation.write_requests(number, file)
+        self._installation.write_requests(number, file, tenants=self._tenants)
         return file
 
     def _plan(self) -> dict[str, Any]:
