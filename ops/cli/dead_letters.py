@@ -12,7 +12,7 @@ import typer
 
 from ops.cli.installation import settings, settings_of_installation
 from ops.cli.letter_lines import letter_as_json, letter_in_full, letter_in_full_as_json, letter_table
-from ops.cli.terminal import EPILOG, CommandError, ExitCode, epilog, err, out, print_json
+from ops.cli.terminal import EPILOG, CommandError, ExitCode, epilog, err, out, print_json, print_table
 from ops.cli.times import moment
 from ops.dead_letters.letters import Letter, Place
 from ops.dead_letters.reading import Selection, read_letters, read_one, read_replays
@@ -62,7 +62,7 @@ def list_(
             print_json({**letter_as_json(letter), **shown})
         return
     if newest:
-        out.print(letter_table(newest, replayed, kafka.prefix), soft_wrap=False)
+        print_table(letter_table(newest, replayed, kafka.prefix))
     err.print(_counted(counts, len(newest)), style="dim", markup=False)
 
 

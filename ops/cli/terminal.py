@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from rich.console import Console
+from rich.table import Table
 
 from ops.local.errors import LocalStackError
 from producer_api.config import ConfigurationError
@@ -35,6 +36,7 @@ __all__ = [
     "explain",
     "out",
     "print_json",
+    "print_table",
     "quiet_clients",
     "this_command",
     "treat_sigterm_as_ctrl_c",
@@ -44,6 +46,8 @@ EPILOG = (
     "Exit codes: 0 done, 1 something is not as it must be, 2 wrong usage, 3 the broker, the store or the API can't be "
     "reached, 4 settings, files or programs are missing or wrong, 130 interrupted."
 )
+
+_WIDEST = 1_000
 
 out = Console(highlight=False, soft_wrap=True)
 """Standard output: what was asked for."""
@@ -74,6 +78,12 @@ def print_json(value: Any) -> None:
     """One line of JSON on standard output, never wrapped or coloured."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")) + "\n")
     sys.stdout.flush()
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output, whole: a terminal that is too narrow wraps its lines, no amount is cut short."""
+    needed = out.measure(table, options=out.options.update_width(_WIDEST)).maximum
+    Console(highlight=False, width=max(needed, out.width)).print(table, crop=False)
 
 
 def explain(error: BaseException) -> tuple[str, ExitCode]:

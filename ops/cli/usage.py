@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ops.cli.accounts import Account, read_accounts
 from ops.cli.installation import settings
-from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
+from ops.cli.terminal import CommandError, ExitCode, err, print_json, print_table
 from ops.cli.times import moment
 
 __all__ = ["units", "usage", "usage_table"]
@@ -56,7 +56,7 @@ def usage(
         writer.writeheader()
         writer.writerows(_in_milliunits(account) for account in accounts)
     elif accounts:
-        out.print(usage_table(accounts), soft_wrap=False)
+        print_table(usage_table(accounts))
     else:
         err.print("no usage" + (f" of {tenant}" if tenant else "") + (f" since {first}" if first else " yet"))
     for problem in found.problems:
@@ -68,7 +68,7 @@ def usage(
 def usage_table(accounts: list[Account]) -> Table:
     """The accounts as a table, in units."""
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("tenant", overflow="fold")
+    table.add_column("tenant", no_wrap=True)
     table.add_column("period", no_wrap=True)
     for name in ("requests", "held", "settled", "refunded", "outstanding", "left"):
         table.add_column(name, justify="right")

@@ -15,9 +15,11 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from ops.cli.accounts import Account
 from ops.cli.app import app
-from ops.cli.terminal import ExitCode
+from ops.cli.terminal import ExitCode, print_table
 from ops.cli.topics import summed_up
+from ops.cli.usage import usage_table
 from schemas.json_schema import FILES, json_schema
 from schemas.tenants import load_tenants
 from tests.ops.cli_process import REPOSITORY, clean_environment, easel
@@ -146,6 +148,17 @@ def test_where_nothing_is_set_up_it_names_the_first_step(tmp_path: Path, argumen
     ended = easel(*arguments, cwd=tmp_path)
     assert ended.code == ExitCode.SETUP
     assert "`easel up`" in ended.err.splitlines()[0]
+
+
+def test_a_table_is_never_cut_short(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("ops.cli.terminal.out.width", 20)
+    account = Account("a-tenant-with-a-long-name", "2026-11-21", 12_345, 1_234_567_890, 1, 2, 3, 4)
+    print_table(usage_table([account]))
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["tenant", "period", "requests", "held", "settled", "refunded", "outstanding", "left"]
+    assert "1,234,567.890" in row
+    assert "a-tenant-with-a-long-name" in row
+    assert "…" not in row
 
 
 def test_topics_that_are_missing_are_one_line() -> None:
