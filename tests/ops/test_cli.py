@@ -31,6 +31,8 @@ def commands_of(group: Any, prefix: str = "easel") -> Iterator[tuple[str, Any]]:
     """Every command with its full name, those of groups too."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"{prefix} {name}", command
             yield from commands_of(command, f"{prefix} {name}")
         else:
             yield f"{prefix} {name}", command
