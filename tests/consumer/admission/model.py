@@ -25,8 +25,8 @@ ATTEMPTS = 3
 PER_MINUTE = 30
 BURST = 5
 STEPS = 4
-LEASE_MS = 10_000
-LOOK_MS = 2_500
+LEASE_MS = 16_000
+LOOK_MS = 4_000
 HEARD_WITHIN_MS = 8_000
 EARLY_MS = 600_000
 DAY_MS = 86_400_000
@@ -84,6 +84,9 @@ class Model:
     got: dict[str, Fraction] = field(default_factory=lambda: dict.fromkeys(TENANTS, Fraction(0)))
     time: Fraction = Fraction(0)
     early: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Until when a cancel of what has yet to come is remembered."""
+    wished: list[tuple[str, str]] = field(default_factory=list)
+    """Each of those that there ever were."""
     suspended: dict[str, str] = field(default_factory=dict)
     """Tenant → ``keep`` or ``cancel``."""
     notes: list[tuple[str, int, bool, bool]] = field(default_factory=list)
@@ -166,12 +169,12 @@ class Model:
         self, who: str, name: str, images: int, prompt: str, priority: str, deadline: int | None, at_ms: int
     ) -> tuple[str, str | None]:
         """The answer by what the rules say in words, in their order."""
+        if abs(int(name.replace("-", "")[:12], 16) - at_ms) > DAY_MS:
+            return "generation.rejected", "id_out_of_time"
         known = self.of(who, name)
         if known is not None:
             same = (known.images, known.prompt, known.priority, known.deadline) == (images, prompt, priority, None)
             return "generation.duplicate", None if same else "id_conflict"
-        if abs(int(name.replace("-", "")[:12], 16) - at_ms) > DAY_MS:
-            return "generation.rejected", "id_out_of_time"
         if who in self.suspended:
             return "generation.rejected", "tenant_suspended"
         if not self.may_take_token(who, at_ms):

@@ -16,7 +16,9 @@ from hypothesis.stateful import rule
 from schemas.requests import Priority
 from tests.consumer.admission.machine import WORKERS, SideBySide
 from tests.consumer.admission.model import (
+    ATTEMPTS,
     EARLY_MS,
+    HEARD_WITHIN_MS,
     LEASE_MS,
     LOOK_MS,
     TENANTS,
@@ -55,7 +57,7 @@ class Admission(SideBySide):
         self.beat()
         self.step()
 
-    @rule(seconds=st.sampled_from([16, 9]))
+    @rule(seconds=st.sampled_from([25, 14]))
     def quiet(self, seconds: int) -> None:
         """Nothing but heartbeats: what nobody names for a lease, and a look or two, does not stay as it is."""
         self.beat()
@@ -65,8 +67,11 @@ class Admission(SideBySide):
             self.world.now_ms += 1000
             self.beat()
             self.step()
+        left = [one for one, attempt in before if one.attempt == attempt and not one.end]
         if self.alive and seconds * 1000 > LEASE_MS + 2 * LOOK_MS:
-            assert [one.name for one, attempt in before if one.attempt == attempt and not one.end] == []
+            assert left == []
+        if self.alive and seconds * 1000 > HEARD_WITHIN_MS + LOOK_MS + 1000:
+            assert [one for one in left if len(one.lone) >= ATTEMPTS and one.lone[-1] not in self.alive] == []
 
     # requests and cancels
 
@@ -86,8 +91,8 @@ class Admission(SideBySide):
         now, names = self.world.now_ms, [one.name for one in self.model.asked]
         if reuse == 0 and names:
             name, priority, patience = names[-1], "normal", None
-        elif reuse == 1 and self.model.early:
-            (who, name), patience = next(iter(self.model.early)), None
+        elif reuse == 1 and self.model.wished:
+            (who, name), patience = self.model.wished[-1], None
         else:
             self.numbers += 1
             name = request_id(self.numbers, now)
@@ -113,6 +118,7 @@ class Admission(SideBySide):
         known = self.model.of(who, target)
         expected = ("cancel_accepted", "unknown")
         if known is None:
+            self.model.wished.append((who, target))
             self.model.early[who, target] = self.world.now_ms + EARLY_MS
         elif known.end is not None:
             expected = ("cancel_refused", known.end)
