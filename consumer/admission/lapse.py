@@ -27,7 +27,7 @@ def lapse(state: PartitionState, rules: Rules, outlook: Outlook, at_ms: int) -> 
         state.leases.look_again(key, look_ms)
         if not isinstance(request, OpenRequest):
             continue
-        if not fleet.workers(request.pool, at_ms):
+        if not outlook.workers(request.pool):
             state.leases.renew(key)
             continue
         heard_ms = state.leases.heard(key, fleet.named_ms(*key, request.attempt), at_ms)

@@ -1,9 +1,9 @@
 """A lease on every job that is out: renewed by whoever has it, and when it runs out, the job is sent again.
 
 A living worker names the jobs that it has in its heartbeats: those that wait, those that run, and for a minute those
-that have ended, whose report is on its way. A lease runs only while the job's pool has a worker that is alive and
-ready: while there is none, nobody could do better. All of this is in memory alone. After a restore, and after each
-report about a job, its lease is new.
+that have ended, whose report is on its way. A lease runs only while the job's pool has a worker that takes new jobs:
+while there is none, nobody could do better. All of this is in memory alone. After a restore, and after each report
+about a job, its lease is new.
 """
 
 from __future__ import annotations

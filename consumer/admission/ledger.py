@@ -17,10 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from consumer.admission.deletions import Deletion, Wanted
-from consumer.admission.known_by import KeptResult
+from consumer.admission.ledger_requests import read_request, request_content
 from consumer.admission.quota import Account, Bucket, Period
-from consumer.admission.state import EndedRequest, OpenRequest, PartitionState, RequestKey, Start
-from schemas.requests import Parameters
+from consumer.admission.state import EndedRequest, OpenRequest, PartitionState, RequestKey
 from transport.records import Outgoing, Record
 
 __all__ = [
@@ -111,7 +110,7 @@ class Restored:
             tenant, _, request_id = key.removeprefix(_REQUEST).partition("/")
             # One string for all requests of a tenant.
             tenant = sys.intern(tenant)
-            self.state.put(name := RequestKey(tenant, request_id), _read_request(name, content))
+            self.state.put(name := RequestKey(tenant, request_id), read_request(name, content))
         elif key.startswith(_EARLY_CANCEL):
             tenant, _, request_id = key.removeprefix(_EARLY_CANCEL).partition("/")
             self.state.early_cancels.put(RequestKey(tenant, request_id), content["until_ms"])
@@ -173,7 +172,7 @@ def account_record(topic: str, partition: int, account: Account) -> Outgoing:
 
 def request_record(topic: str, partition: int, key: RequestKey, request: OpenRequest | EndedRequest | None) -> Outgoing:
     """A request; None forgets it."""
-    value = None if request is None else to_json(_request(request))
+    value = None if request is None else to_json(request_content(request))
     return Outgoing(
         topic=topic, key=f"{_REQUEST}{key.tenant}/{key.request_id}".encode(), value=value, partition=partition
     )
@@ -197,105 +196,6 @@ def early_cancel_record(topic: str, partition: int, key: RequestKey, until_ms: i
     return Outgoing(
         topic=topic, key=f"{_EARLY_CANCEL}{key.tenant}/{key.request_id}".encode(), value=value, partition=partition
     )
-
-
-def _request(request: OpenRequest | EndedRequest) -> dict[str, Any]:
-    content = _ended(request) if isinstance(request, EndedRequest) else _open(request)
-    if request.idempotency_key is not None:
-        content["idempotency_key"] = request.idempotency_key
-    return content
-
-
-def _ended(request: EndedRequest) -> dict[str, Any]:
-    result = {} if request.result is None else {"result": request.result._asdict()}
-    return {
-        "state": request.state,
-        "body": request.body_sha256,
-        "ended_ms": request.ended_ms,
-        "forget_ms": request.forget_ms,
-        **result,
-    }
-
-
-def _open(request: OpenRequest) -> dict[str, Any]:
-    marks = {name: True for name in ("seeded", "replayed") if getattr(request, name)}
-    return {
-        "state": request.state,
-        "body": request.body_sha256,
-        "sequence": request.sequence,
-        "accepted_ms": request.accepted_ms,
-        "cost": request.cost,
-        "work": request.work,
-        "day": request.day,
-        "month": request.month,
-        "pool": request.pool,
-        "parameters": request.parameters.model_dump(mode="json"),
-        "metadata": request.metadata,
-        "traceparent": request.traceparent,
-        "attempt": request.attempt,
-        "failures": request.failures,
-        # A number for easel 0.1, which knows no more of them.
-        "starts": len(request.starts),
-        "started": request.starts,
-        "alone": request.alone,
-        "cancel_requested": request.cancel_requested,
-        "dispatched_ms": request.dispatched_ms,
-        "retry_at_ms": request.retry_at_ms,
-        **marks,
-        "worker": request.worker,
-        "asked": request.asked,
-    }
-
-
-def _read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | EndedRequest:
-    if "ended_ms" in content:
-        return EndedRequest(
-            key,
-            content["state"],
-            content["body"],
-            content["ended_ms"],
-            content["forget_ms"],
-            idempotency_key=content.get("idempotency_key"),
-            result=KeptResult(**content["result"]) if "result" in content else None,
-        )
-    return OpenRequest(
-        key=key,
-        state=content["state"],
-        body_sha256=content["body"],
-        sequence=content["sequence"],
-        accepted_ms=content["accepted_ms"],
-        cost=content["cost"],
-        work=content["work"],
-        day=content["day"],
-        month=content["month"],
-        pool=content["pool"],
-        parameters=Parameters.model_validate(content["parameters"]),
-        metadata=content["metadata"],
-        traceparent=content["traceparent"],
-        attempt=content["attempt"],
-        failures=content.get("failures", _failures_before(content)),
-        starts=tuple(Start(*start) for start in content.get("started", _starts_before(content))),
-        alone=content.get("alone", False),
-        cancel_requested=content.get("cancel_requested", False),
-        dispatched_ms=content["dispatched_ms"],
-        retry_at_ms=content["retry_at_ms"],
-        worker=content.get("worker"),
-        asked=content.get("asked", 0),
-        idempotency_key=content.get("idempotency_key"),
-        seeded=content.get("seeded", False),
-        replayed=content.get("replayed", False),
-    )
-
-
-def _failures_before(content: dict[str, Any]) -> int:
-    """For a record of easel 0.1: each attempt but the one that is out had failed."""
-    attempt: int = content["attempt"]
-    return attempt if content["state"] == "queued" else attempt - 1
-
-
-def _starts_before(content: dict[str, Any]) -> list[tuple[str, int, bool]]:
-    """For a record of easel 0.1, which only counted them."""
-    return [("", content["attempt"], False)] * content["starts"]
 
 
 def _period(period: Period) -> dict[str, int]:

@@ -49,13 +49,14 @@ class Outlook:
     def _queues_of(self, pool: str) -> Queues:
         found = self._queues.get(pool)
         if found is None:
-            workers = self._workers(pool)
+            workers = self.workers(pool)
             # A lone worker gets everything: nothing is compared.
             reported = self._reported(pool) if len(workers) > 1 else {}
             found = self._queues[pool] = Queues(workers, self._rules.partition, reported)
         return found
 
-    def _workers(self, pool: str) -> list[Heard]:
+    def workers(self, pool: str) -> list[Heard]:
+        """Those of a pool that take new jobs."""
         if pool not in self._able:
             self._able[pool] = able(self.fleet.workers(pool, self._at_ms))
         return self._able[pool]
@@ -64,7 +65,7 @@ class Outlook:
         found = self._windows.get(pool)
         if found is None:
             others = self.fleet.demand(pool, self._at_ms, but=self._rules.partition)
-            found = window_of(self._workers(pool), self._demand.get(pool, 0), others, self._rules.window_jobs)
+            found = window_of(self.workers(pool), self._demand.get(pool, 0), others, self._rules.window_jobs)
             self._windows[pool] = found
         return found
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.admission.fleet_view import NO_FLEET, Fleet
+from consumer.admission.fleet_view import NO_FLEET, Fleet, Heard
 from consumer.admission.leases import Leases
 from consumer.admission.state import OpenRequest, RequestKey
 from tests.consumer.admission.world import (
@@ -84,18 +84,23 @@ def test_a_dead_workers_last_word_renews_nothing(world: World) -> None:
     assert asked(world).attempt == 2
 
 
-@pytest.mark.parametrize("fleet", ["nobody", "stale", "another pool", "not ready"])
+@pytest.mark.parametrize("fleet", ["nobody", "stale", "another pool", "not ready", "leaving"])
 def test_while_its_pool_has_nobody_the_lease_stands_still(world: World, fleet: str) -> None:
     stale = fleet_with(NOON_MS, w=[])
     for _ in range(6 * LEASE_MS // 250):
         world.now_ms += 250
         here = fleet_with(world.now_ms, w=[])
-        beat = here.instances["w"].beat.model_copy(update={"ready": False})
+        heard = here.instances["w"]
+
+        def told(heard: Heard = heard, **changes: bool) -> Fleet:
+            return Fleet({"w": replace(heard, beat=heard.beat.model_copy(update=changes))})
+
         world.fleet = {
             "nobody": NO_FLEET,
             "stale": stale if world.now_ms > NOON_MS + 8_000 else NO_FLEET,
             "another pool": fleet_with(world.now_ms, "big", w=[]),
-            "not ready": Fleet({"w": replace(here.instances["w"], beat=beat)}),
+            "not ready": told(ready=False),
+            "leaving": told(draining=True),
         }[fleet]
         assert world.take() == []
     # As soon as there is somebody, it has a whole lease, but for what lies between two looks.
