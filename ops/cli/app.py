@@ -11,6 +11,7 @@ import typer
 from ops.cli import (
     audit,
     bench,
+    chaos,
     dead_letters,
     demo,
     doctor,
@@ -104,6 +105,9 @@ app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 app.add_typer(model.app, name="model", rich_help_panel=_CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=_CARE)
+app.command("chaos", rich_help_panel=_CARE, epilog=epilog("easel chaos", "easel chaos --seconds 600 --seed 7 --json"))(
+    chaos.chaos
+)
 app.command("schema", rich_help_panel=_CARE, epilog=epilog("easel schema tenants"))(schema.schema)
 
 

@@ -1,0 +1,110 @@
+"""Does what the schedule says, and notes what each fault hit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ops.chaos.members import Member
+from ops.chaos.observer import Attempt, Observer
+from ops.chaos.proxy import StoreProxy
+from ops.chaos.schedule import Fault
+from ops.local.stack import Stack
+
+__all__ = ["Damage", "Faults"]
+
+
+@dataclass(slots=True)
+class Damage:
+    """A fault that was done. Times are ms since 1970."""
+
+    fault: Fault
+    began_ms: int
+    healed_ms: int | None = None
+    partitions: frozenset[int] = frozenset()
+    """Of admission: those that the victim served."""
+    jobs: dict[Attempt, str] = field(default_factory=dict)
+    """Those that ran on the victim, and its name."""
+
+
+class Faults:
+    """``done`` grows as the schedule is carried out."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        proxy: StoreProxy,
+        members: Sequence[Member],
+        observer: Observer,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.done: list[Damage] = []
+        self._stack = stack
+        self._proxy = proxy
+        self._members = {(member.stage, member.number): member for member in members}
+        self._observer = observer
+        self._tell = tell
+        self._broker = asyncio.Lock()
+
+    async def carry_out(self, schedule: Sequence[Fault]) -> None:
+        """All of it, to the end of the last one: then nothing is broken any more."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for fault in schedule:
+                await asyncio.sleep(max(0.0, began + fault.at_s - time.monotonic()))
+                self._tell(f"{time.monotonic() - began:6.1f} s  {fault}")
+                group.create_task(self._do(fault))
+
+    async def _do(self, fault: Fault) -> None:
+        damage = Damage(fault, _now_ms())
+        self.done.append(damage)
+        match fault.kind.target:
+            case "broker":
+                await self._restart_broker(fault)
+            case "store":
+                self._proxy.turn("refuse" if fault.kind.action == "refuse" else "slow")
+                await asyncio.sleep(fault.lasts_s)
+                self._proxy.turn("well")
+            case "engine":
+                self._member(fault).kill_engine()
+            case _:
+                await self._harm(fault, damage)
+        damage.healed_ms = _now_ms()
+
+    async def _harm(self, fault: Fault, damage: Damage) -> None:
+        member = self._member(fault)
+        if member.stage == "admission":
+            beat = self._observer.instance_of(member.pid, member.instance)
+            damage.partitions = frozenset(beat.partitions) if beat else frozenset()
+        match fault.kind.action:
+            case "kill":
+                member.kill()
+            case "term":
+                await member.end()
+                # Until then it has served: what follows is the gap that it leaves.
+                damage.began_ms = _now_ms()
+            case "stop":
+                member.pause()
+        if member.stage == "worker":
+            damage.jobs = {job: name for job, name in self._observer.running.items() if f"-{member.pid}-" in name}
+        await asyncio.sleep(fault.lasts_s)
+        if fault.kind.action == "stop":
+            member.go_on()
+        else:
+            member.start()
+
+    async def _restart_broker(self, fault: Fault) -> None:
+        async with self._broker:
+            await asyncio.to_thread(self._stack.stop, "kafka", hard=fault.kind.action == "kill")
+            await asyncio.sleep(fault.lasts_s)
+            await asyncio.to_thread(self._stack.start, "kafka")
+
+    def _member(self, fault: Fault) -> Member:
+        target = fault.kind.target
+        return self._members["admission" if target == "admission" else "worker", fault.victim]
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

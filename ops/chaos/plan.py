@@ -1,0 +1,179 @@
+"""What is asked for: valid requests, and all that tenants, their mistakes, and forgers send besides."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
+from ops.chaos.installation import MODEL, PARTITIONS, TENANTS
+from ops.chaos.journal import NUMBER_HEADER, Sent, SentKind
+from schemas.envelope import Envelope
+from schemas.ids import new_id
+from schemas.requests import CancelRequest, GenerationRequest
+from schemas.signing import IDEMPOTENCY_KEY, Signer
+from schemas.topics import Topics
+from transport.partitioning import partition_of
+from transport.records import Outgoing
+
+__all__ = ["DIE", "SHARES", "Draft", "Plan"]
+
+DIE = "easel-null: die"
+"""A prompt that begins so ends the process of the engine that meets it."""
+
+SHARES: dict[SentKind, int] = {
+    "valid": 600,
+    "misplaced": 80,
+    "duplicate": 80,
+    "conflict": 30,
+    "keyed": 40,
+    "invalid": 20,
+    "too_late": 10,
+    "hurried": 30,
+    "bad_signature": 10,
+    "unknown_key": 10,
+    "changed_body": 10,
+    "unsigned": 5,
+    "garbage": 5,
+}
+"""Parts of 1,000, about."""
+
+_RECENT = 300
+_JUST_NOW = 12
+_SEEDS = 40
+_KEYS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A record to be published, and its line in the journal."""
+
+    sent: Sent
+    record: Outgoing
+
+
+class Plan:
+    """Draws one after the other: the same seed asks for the same things, under new ids."""
+
+    def __init__(
+        self, seed: int, signers: Mapping[str, Signer], topics: Topics, shares: Mapping[SentKind, int]
+    ) -> None:
+        self._chance = random.Random(f"plan {seed}")  # noqa: S311 - it has to be repeatable, not secret
+        self._signers = signers
+        self._stranger = replace(
+            signers[TENANTS[0].id], kid="nobody-1", algorithm="EdDSA", key=ed25519.Ed25519PrivateKey.generate()
+        )
+        self._topics = topics
+        self._kinds, self._weights = list(shares), list(shares.values())
+        self._recent: deque[Draft] = deque(maxlen=_RECENT)
+        self._number = 0
+
+    def next(self) -> Draft:
+        """The next one to be sent."""
+        kind = self._chance.choices(self._kinds, self._weights)[0]
+        if kind in ("duplicate", "conflict", "cancel") and not self._recent:
+            kind = "valid"
+        self._number += 1
+        draft = self._again(kind) if kind in ("duplicate", "conflict", "cancel") else self._new(kind)
+        if kind in ("valid", "misplaced", "keyed", "hurried", "poison"):
+            self._recent.append(draft)
+        return draft
+
+    def _new(self, kind: SentKind) -> Draft:
+        tenant = self._chance.choices([one.id for one in TENANTS], [one.share for one in TENANTS])[0]
+        if kind == "cancel_unknown":
+            return self._cancel(kind, tenant, new_id())
+        key = f"order-{self._chance.randrange(_KEYS)}" if kind == "keyed" else None
+        return self._draft(kind, tenant, new_id(), self._body(kind), key=key)
+
+    def _again(self, kind: SentKind) -> Draft:
+        if kind == "cancel":
+            # Mostly one that is under way; of the older ones most have ended.
+            reach = _JUST_NOW if self._chance.random() < 0.7 else _RECENT
+            target = self._recent[-1 - self._chance.randrange(min(reach, len(self._recent)))].sent
+            return self._cancel(kind, target.tenant, target.event_id)
+        earlier = self._chance.choice(self._recent)
+        sent = earlier.sent
+        if kind == "conflict":
+            return self._draft(kind, sent.tenant, sent.event_id, self._body("valid"))
+        # The same bytes, as a client sends them that did not hear the acknowledgement, or whoever has captured them.
+        again = sent.model_copy(update={"n": self._number, "kind": kind})
+        return Draft(again, replace(earlier.record, headers=self._numbered(earlier.record.headers)))
+
+    def _body(self, kind: SentKind) -> dict[str, Any]:
+        chance = self._chance
+        body: dict[str, Any] = {
+            "prompt": f"{DIE} {self._number}" if kind == "poison" else f"number {self._number}",
+            "model": MODEL,
+            "images": chance.choice([1, 1, 1, 2, 3]),
+            "steps": chance.choice([2, 4, 4, 6]),
+            "format": chance.choice(["png", "png", "jpeg", "webp"]),
+            "priority": chance.choice(["low", "normal", "normal", "high"]),
+            "metadata": {"n": str(self._number)},
+        }
+        if chance.random() < 0.1:
+            # Few enough prompts and seeds that some are asked for again.
+            body |= {"prompt": "one of a few", "seed": chance.randrange(_SEEDS), "images": 1, "steps": 4}
+        if kind == "invalid":
+            body |= chance.choice([{"prompt": "  "}, {"images": 99}, {"colour": "red"}, {"model": "nowhere"}])
+        if kind in ("too_late", "hurried"):
+            within = timedelta(seconds=-60 if kind == "too_late" else chance.uniform(0.2, 4.0))
+            body["deadline"] = (datetime.now(UTC) + within).isoformat()
+        return body
+
+    def _cancel(self, kind: SentKind, tenant: str, about: str) -> Draft:
+        return self._draft(kind, tenant, new_id(), {"request_id": about}, about=about)
+
+    def _draft(
+        self,
+        kind: SentKind,
+        tenant: str,
+        event_id: str,
+        content: dict[str, Any],
+        *,
+        key: str | None = None,
+        about: str | None = None,
+    ) -> Draft:
+        data = json.dumps(content).encode()
+        event_type = CancelRequest.TYPE if about is not None else GenerationRequest.TYPE
+        signer = self._stranger if kind == "unknown_key" else self._signers[tenant]
+        token: str | None = signer.sign(
+            tenant=tenant,
+            event_type=event_type,
+            event_id=event_id,
+            body=data + b" " if kind == "changed_body" else data,
+            now_s=time.time(),
+            idempotency_key=key,
+        )
+        if kind == "bad_signature" and token is not None:
+            token = f"{token.rpartition('.')[0]}.{secrets.token_urlsafe(64)}"
+        envelope = Envelope(
+            id=event_id,
+            type=event_type,
+            source="chaos",
+            data=b"\x00\xff garbage" if kind == "garbage" else data,
+            signature=None if kind in ("unsigned", "garbage") else token,
+            extensions={} if key is None else {IDEMPOTENCY_KEY: key},
+        )
+        headers = self._numbered(() if kind == "garbage" else envelope.headers())
+        partition = partition_of(tenant.encode(), PARTITIONS)
+        if kind == "misplaced" or (kind == "cancel" and self._chance.random() < 0.2):
+            partition = (partition + self._chance.randrange(1, PARTITIONS)) % PARTITIONS
+        return Draft(
+            Sent(
+                n=self._number, kind=kind, tenant=tenant, event_id=event_id, partition=partition, about=about, key=key
+            ),
+            Outgoing(self._topics.requests, envelope.data, tenant.encode(), headers, partition),
+        )
+
+    def _numbered(self, headers: tuple[tuple[str, bytes | None], ...]) -> tuple[tuple[str, bytes | None], ...]:
+        kept = tuple(header for header in headers if header[0] != NUMBER_HEADER)
+        return (*kept, (NUMBER_HEADER, str(self._number).encode()))

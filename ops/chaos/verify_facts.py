@@ -1,0 +1,159 @@
+"""Everything that topics say when all is over, read as any subscriber could read it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.connection import KafkaSettings
+from schemas.events import DeadLetter
+from schemas.topics import ADMISSION_INPUTS, Topics
+from transport.errors import Unavailable
+from transport.reader import bounds, open_reader
+from transport.records import Record, TopicPartition
+from transport.tail import read_partition
+from transport.teardown import end_consumer
+
+__all__ = ["Facts", "LedgerFacts", "Said", "read_facts"]
+
+_LOOKS = 60
+_LOOK_S = 0.5
+_CALL_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One event on one topic."""
+
+    kind: str
+    """Its type, without what all types have in common: ``generation.accepted``."""
+    tenant: str
+    request_id: str
+    event_id: str
+    content: dict[str, Any] = field(repr=False)
+    partition: int
+    offset: int
+    at_ms: int
+
+    @property
+    def request(self) -> tuple[str, str]:
+        return self.tenant, self.request_id
+
+
+@dataclass(slots=True)
+class LedgerFacts:
+    """What the ledger holds at the end: the last value of each key, by what it is about."""
+
+    accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    requests: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    next_offsets: dict[int, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Facts:
+    """Each list in the order of its partitions, and within one in the order of the log."""
+
+    requests: list[Record] = field(default_factory=list)
+    results: list[Said] = field(default_factory=list)
+    own_results: dict[str, list[Said]] = field(default_factory=dict)
+    usage: list[Said] = field(default_factory=list)
+    jobs: list[Said] = field(default_factory=list)
+    outcomes: list[Said] = field(default_factory=list)
+    control: list[Said] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    ledger: LedgerFacts = field(default_factory=LedgerFacts)
+    ends: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Input of admission → partition → the offset after its last record."""
+
+
+async def read_facts(kafka: KafkaSettings, pools: Iterable[str], own_topics: Iterable[str]) -> Facts:
+    """Read every topic to its end, what was committed of it.
+
+    Raises ``Unavailable`` when transactions stay open: the end could not be seen.
+    """
+    topics, facts = Topics(kafka.prefix), Facts()
+    jobs = [topics.jobs(pool) for pool in pools]
+    counts = dict.fromkeys(jobs, kafka.jobs_partitions)
+    named = [*topics.inputs().values(), topics.results, topics.usage, topics.control, topics.ledger]
+    counts |= dict.fromkeys([*named, topics.dead_letters], kafka.partitions)
+    own = {tenant: topics.results_of(tenant) for tenant in own_topics}
+    counts |= dict.fromkeys(own.values(), 1)
+    await _until_all_is_decided(kafka, counts)
+
+    async def read(topic: str) -> list[Record]:
+        found: list[Record] = []
+        for partition in range(counts[topic]):
+            async for records in read_partition(kafka, topic, partition):
+                found += records
+        return found
+
+    async def said(topic: str) -> list[Said]:
+        return [_said(record) for record in await read(topic)]
+
+    facts.requests = await read(topics.requests)
+    facts.results, facts.usage = await said(topics.results), await said(topics.usage)
+    facts.own_results = {tenant: await said(topic) for tenant, topic in own.items()}
+    facts.jobs = [one for topic in jobs for one in await said(topic)]
+    facts.outcomes, facts.control = await said(topics.outcomes), await said(topics.control)
+    facts.dead_letters = [
+        DeadLetter.model_validate_json(record.value or b"") for record in await read(topics.dead_letters)
+    ]
+    for record in await read(topics.ledger):
+        _enter(facts.ledger, record)
+    for name in ADMISSION_INPUTS:
+        last = {record.partition: record.offset for record in await read(topics.inputs()[name])}
+        facts.ends[name] = {partition: offset + 1 for partition, offset in last.items()}
+    return facts
+
+
+async def _until_all_is_decided(kafka: KafkaSettings, counts: dict[str, int]) -> None:
+    """Wait until no open transaction hides what lies behind it: until the ends are the same for all readers."""
+    partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    committed = await open_reader(kafka, "read_committed", timeout_s=_CALL_S)
+    everything = await open_reader(kafka, "read_uncommitted", timeout_s=_CALL_S)
+    try:
+        for _ in range(_LOOKS):
+            if await bounds(committed, partitions) == await bounds(everything, partitions):
+                return
+            await asyncio.sleep(_LOOK_S)
+        raise Unavailable(
+            f"transactions are open still {_LOOKS * _LOOK_S:.0f} s after all was stopped",
+            "the broker's log says whose",
+            where=kafka.bootstrap_servers,
+        )
+    finally:
+        await end_consumer(committed)
+        await end_consumer(everything)
+
+
+def _said(record: Record) -> Said:
+    headers = {name: (value or b"").decode() for name, value in record.headers}
+    content = json.loads(record.value) if record.value else {}
+    return Said(
+        kind=headers.get("ce_type", "").removeprefix("easel.").removesuffix(".v1"),
+        tenant=str(content.get("tenant")),
+        request_id=str(content.get("request_id")),
+        event_id=headers.get("ce_id", ""),
+        content=content,
+        partition=record.partition,
+        offset=record.offset,
+        at_ms=record.timestamp_ms,
+    )
+
+
+def _enter(ledger: LedgerFacts, record: Record) -> None:
+    kind, _, name = (record.key or b"").decode().partition("/")
+    content = None if record.value is None else json.loads(record.value)
+    if kind == "__offsets" and content is not None:
+        ledger.next_offsets[record.partition] = content["next"]
+    elif kind == "account" and content is not None:
+        ledger.accounts[name] = content
+    elif kind == "request":
+        tenant, _, request_id = name.partition("/")
+        if content is None:
+            ledger.requests.pop((tenant, request_id), None)
+        else:
+            ledger.requests[tenant, request_id] = content
