@@ -67,7 +67,7 @@ _SCANT_UNITS_A_SECOND = 0.03
 
 
 class Installation:
-    """Files and settings under ``folder``. Its processes find the store at ``store``, before the one of ``endpoints``."""
+    """Files and settings under ``folder``. ``store``: where its processes find the store of ``endpoints``."""
 
     def __init__(self, folder: Path, endpoints: Endpoints, *, store: str, seconds: float) -> None:
         self._folder = folder

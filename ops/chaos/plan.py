@@ -14,6 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
+from consumer.engine.null import DEADLY_PROMPT
 from ops.chaos.installation import MODEL, PARTITIONS, TENANTS
 from ops.chaos.journal import NUMBER_HEADER, Sent, SentKind
 from schemas.envelope import Envelope
@@ -24,10 +25,7 @@ from schemas.topics import Topics
 from transport.partitioning import partition_of
 from transport.records import Outgoing
 
-__all__ = ["DIE", "SHARES", "Draft", "Plan"]
-
-DIE = "easel-null: die"
-"""A prompt that begins so ends the process of the engine that meets it."""
+__all__ = ["SHARES", "Draft", "Plan"]
 
 SHARES: dict[SentKind, int] = {
     "valid": 600,
@@ -43,6 +41,9 @@ SHARES: dict[SentKind, int] = {
     "changed_body": 10,
     "unsigned": 5,
     "garbage": 5,
+    "cancel": 60,
+    "cancel_unknown": 5,
+    "poison": 3,
 }
 """Parts of 1,000, about."""
 
@@ -111,7 +112,7 @@ class Plan:
     def _body(self, kind: SentKind) -> dict[str, Any]:
         chance = self._chance
         body: dict[str, Any] = {
-            "prompt": f"{DIE} {self._number}" if kind == "poison" else f"number {self._number}",
+            "prompt": f"{DEADLY_PROMPT} {self._number}" if kind == "poison" else f"number {self._number}",
             "model": MODEL,
             "images": chance.choice([1, 1, 1, 2, 3]),
             "steps": chance.choice([2, 4, 4, 6]),

@@ -1,0 +1,74 @@
+"""Admission with a bug in it, for showing that the verifier would find it: ``python -m tests.chaos.planted NAME``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from consumer.admission import decide
+from consumer.admission.__main__ import main
+from consumer.admission.endings import end_succeeded
+from consumer.admission.keys import RequestKey
+from consumer.admission.outcomes import outcome
+from consumer.admission.rules import Rules
+from consumer.admission.state import Effects, EndedRequest, OpenRequest, PartitionState
+from schemas.jobs import JobSucceeded, Outcome
+from transport.records import Ack, Outgoing, TopicPartition
+from transport.transactions import FencedProducer
+
+
+def commit_before_send() -> None:
+    """How far was read is committed first, and then, in a transaction of its own, what follows from it."""
+    commit = FencedProducer.commit
+
+    async def planted(
+        self: FencedProducer,
+        messages: Sequence[Outgoing],
+        offsets: Mapping[TopicPartition, int],
+        group: str,
+        **options: Any,
+    ) -> list[Ack]:
+        progress = [message for message in messages if message.key == b"__offsets"]
+        rest = [message for message in messages if message.key != b"__offsets"]
+        acks = await commit(self, progress, offsets, group)
+        # As long as a broker takes that is busy.
+        await asyncio.sleep(0.05)
+        return acks + await commit(self, rest, {}, group, **options)
+
+    FencedProducer.commit = planted  # type: ignore[method-assign]
+
+
+def no_fence() -> None:
+    """Each start takes a transactional id of its own: an older owner goes on committing."""
+    start = FencedProducer.start
+
+    async def planted(self: FencedProducer, **options: Any) -> None:
+        self.transactional_id += f"-{uuid.uuid4().hex}"
+        await start(self, **options)
+
+    FencedProducer.start = planted  # type: ignore[method-assign]
+
+
+def settle_twice() -> None:
+    """A success that is reported again settles again."""
+    settled: dict[RequestKey, OpenRequest] = {}
+
+    def planted(state: PartitionState, event: Outcome, key: RequestKey, rules: Rules, at_ms: int) -> Effects:
+        request = state.requests.get(key)
+        if isinstance(event, JobSucceeded) and isinstance(request, OpenRequest):
+            settled[key] = request
+        if isinstance(event, JobSucceeded) and isinstance(request, EndedRequest) and key in settled:
+            return end_succeeded(state, settled[key], event, rules, at_ms)
+        return outcome(state, event, key, rules, at_ms)
+
+    decide.outcome = planted  # type: ignore[attr-defined]
+
+
+BUGS = {plant.__name__: plant for plant in (commit_before_send, no_fence, settle_twice)}
+
+if __name__ == "__main__":
+    BUGS[sys.argv[1]]()
+    main()

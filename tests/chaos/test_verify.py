@@ -1,0 +1,221 @@
+"""The verifier finds each thing that must not be, and nothing where all is well."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ops.chaos.journal import Acked, Journal, Sent, read_journal
+from ops.chaos.verify_books import check_books
+from ops.chaos.verify_requests import Violation, check_requests
+from ops.chaos.verify_work import check_outputs, check_work
+from schemas.connection import StoreSettings
+from tests.chaos.facts import COST, DAY, Story
+from transport.objects import ObjectStore
+
+
+def found(story: Story) -> list[Violation]:
+    return [*check_requests(story.facts, story.journal), *check_books(story.facts), *check_work(story.facts)]
+
+
+def test_a_true_story_has_nothing_wrong() -> None:
+    assert found(Story()) == []
+
+
+def lost_record(story: Story) -> None:
+    del story.facts.requests[1]
+
+
+def foreign_record(story: Story) -> None:
+    del story.journal[3]
+
+
+def two_decisions(story: Story) -> None:
+    story.say("results", "generation.accepted", "a", cost_milliunits=COST)
+
+
+def no_answer(story: Story) -> None:
+    story.drop("results", "generation.rejected", "c")
+
+
+def no_answer_to_a_cancel(story: Story) -> None:
+    story.drop("results", "generation.cancel_refused", "a")
+
+
+def a_duplicate_of_nothing(story: Story) -> None:
+    story.change("results", "generation.duplicate", "a", of="z")
+
+
+def no_end(story: Story) -> None:
+    story.drop("results", "generation.failed", "b")
+
+
+def two_ends(story: Story) -> None:
+    story.say("results", "generation.failed", "a", cost_milliunits=0, refunded_milliunits=0)
+
+
+def an_end_of_nothing(story: Story) -> None:
+    story.say("results", "generation.canceled", "c", cost_milliunits=0, refunded_milliunits=0)
+
+
+def said_twice(story: Story) -> None:
+    story.facts.results.append(story.facts.results[0])
+
+
+def invalid_accepted(story: Story) -> None:
+    story.journal[1].sent = story.journal[1].sent.model_copy(update={"kind": "invalid"})
+
+
+def two_under_one_key(story: Story) -> None:
+    for number in (1, 2):
+        story.journal[number].sent = story.journal[number].sent.model_copy(update={"key": "order-1"})
+
+
+def poison_succeeded(story: Story) -> None:
+    story.journal[1].sent = story.journal[1].sent.model_copy(update={"kind": "poison"})
+
+
+def forgery_lost(story: Story) -> None:
+    story.facts.dead_letters.clear()
+
+
+def good_one_in_dead_letters(story: Story) -> None:
+    story.letter(0)
+
+
+def own_topic_lacks_one(story: Story) -> None:
+    story.facts.own_results["acme"] = story.facts.results[1:]
+
+
+def settled_other_than_told(story: Story) -> None:
+    story.change("results", "generation.succeeded", "a", cost_milliunits=COST - 1)
+
+
+def not_refunded(story: Story) -> None:
+    story.drop("usage", "usage.refunded", "b")
+
+
+def balance_wrong(story: Story) -> None:
+    for event in story.facts.usage[-1:]:
+        event.content["day"]["outstanding"] = 1
+
+
+def ledger_account_wrong(story: Story) -> None:
+    story.facts.ledger.accounts["acme"]["days"][DAY]["settled"] += 1
+
+
+def ledger_open(story: Story) -> None:
+    story.facts.ledger.requests["acme", "b"] = {"state": "running"}
+
+
+def ledger_lacks_one(story: Story) -> None:
+    del story.facts.ledger.requests["acme", "a"]
+
+
+def not_read_to_the_end(story: Story) -> None:
+    story.facts.ends["requests"][0] = 7
+
+
+def job_without_hold(story: Story) -> None:
+    story.say("jobs", "job.assigned", "c", attempt=1, cost_milliunits=COST)
+
+
+def job_at_another_price(story: Story) -> None:
+    story.change("jobs", "job.assigned", "a", cost_milliunits=COST + 1)
+
+
+def job_twice(story: Story) -> None:
+    story.say("jobs", "job.assigned", "a", attempt=1, cost_milliunits=COST)
+
+
+def job_after_the_end(story: Story) -> None:
+    story.say("jobs", "job.assigned", "a", attempt=2, cost_milliunits=COST, at_ms=60_000)
+    story.say("outcomes", "job.succeeded", "a", attempt=2)
+
+
+def job_forgotten(story: Story) -> None:
+    story.drop("outcomes", "job.failed", "b")
+
+
+@pytest.mark.parametrize(
+    ("falsify", "rule"),
+    [
+        (lost_record, "missing"),
+        (foreign_record, "foreign"),
+        (two_decisions, "doubled"),
+        (no_answer, "missing"),
+        (no_answer_to_a_cancel, "missing"),
+        (a_duplicate_of_nothing, "doubled"),
+        (no_end, "missing"),
+        (two_ends, "doubled"),
+        (an_end_of_nothing, "doubled"),
+        (said_twice, "doubled"),
+        (invalid_accepted, "doubled"),
+        (two_under_one_key, "doubled"),
+        (poison_succeeded, "doubled"),
+        (forgery_lost, "missing"),
+        (good_one_in_dead_letters, "dead letter"),
+        (own_topic_lacks_one, "missing"),
+        (settled_other_than_told, "units"),
+        (not_refunded, "units"),
+        (balance_wrong, "units"),
+        (ledger_account_wrong, "units"),
+        (ledger_open, "ledger"),
+        (ledger_lacks_one, "ledger"),
+        (not_read_to_the_end, "missing"),
+        (job_without_hold, "job"),
+        (job_at_another_price, "job"),
+        (job_twice, "job"),
+        (job_after_the_end, "job"),
+        (job_forgotten, "job"),
+    ],
+)
+def test_a_false_one_is_found(falsify: Callable[[Story], None], rule: str) -> None:
+    story = Story()
+    falsify(story)
+    assert rule in {violation.rule for violation in found(story)}
+
+
+def test_a_job_that_was_called_off_may_stay_without_an_end() -> None:
+    story = Story()
+    job_forgotten(story)
+    story.say("control", "control", "b", min_attempt=2)
+    assert found(story) == []
+
+
+async def test_outputs_are_looked_at(store: StoreSettings) -> None:
+    story, content = Story(), b"a picture"
+    there = {"key": "outputs/there", "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    story.change("results", "generation.succeeded", "a", outputs=[there])
+    async with ObjectStore(store) as objects:
+        await objects.put("outputs/there", content, content_type="image/png")
+    assert [one async for one in check_outputs(story.facts, store)] == []
+    for wrong in ({**there, "key": "outputs/gone"}, {**there, "sha256": "0" * 64}, {**there, "bytes": 1}):
+        story.change("results", "generation.succeeded", "a", outputs=[wrong])
+        assert [one.rule async for one in check_outputs(story.facts, store)] == ["output"]
+    story.change("results", "generation.succeeded", "a", outputs=[])
+    assert [one.rule async for one in check_outputs(story.facts, store)] == ["output"]
+
+
+def test_it_knows_nothing_of_what_it_judges() -> None:
+    code = "import sys, ops.chaos.verify; print([name for name in sys.modules if name.split('.')[0] == 'consumer'])"
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    first, second = (Sent(n=n, kind="valid", tenant="acme", event_id=str(n), partition=0) for n in (1, 2))
+    for line in (first, second, Acked(n=1, partition=0, offset=7)):
+        journal.note(line)
+    # Not closed: a driver that is killed has still said what it sent.
+    lines = read_journal(tmp_path / "journal.jsonl")
+    assert lines[1].sent == first
+    assert lines[1].acked is not None and lines[1].acked.offset == 7
+    assert lines[2].acked is None
+    journal.close()
