@@ -107,7 +107,7 @@ class Plan:
             return self._draft(kind, sent.tenant, sent.event_id, self._body("valid"))
         # The same bytes, as a client sends them that did not hear the acknowledgement, or whoever has captured them.
         again = sent.model_copy(update={"n": self._number, "kind": kind})
-        return Draft(again, replace(earlier.record, headers=self._numbered(earlier.record.headers)))
+        return Draft(again, earlier.record._replace(headers=self._numbered(earlier.record.headers)))
 
     def _body(self, kind: SentKind) -> dict[str, Any]:
         chance = self._chance
