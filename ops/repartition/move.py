@@ -163,14 +163,14 @@ class _Move:
 
     async def copy(self, was: int) -> tuple[int, int]:
         """Copy, and compare all that was copied with what stands there. How many records and tenants moved."""
-        turns = [(await read_book(self._kafka, number)).marks.turn for number in range(self._to)]
+        times = [(await read_book(self._kafka, number)).times for number in range(self._to)]
         expected: dict[int, dict[bytes, bytes]] = {home: {} for home in range(self._to)}
         for number in range(was):
             book = await read_book(self._kafka, number)
             records = [
                 Outgoing(
                     self._ledger,
-                    placed(key, book.latest[key], from_turn=book.marks.turn, to_turn=turns[home]),
+                    placed(key, book.latest[key], before=book.times, after=times[home]),
                     key,
                     partition=home,
                 )

@@ -7,7 +7,7 @@ tenant's name hashes to. Records whose keys begin with ``__`` are the partition'
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -17,7 +17,7 @@ from consumer.admission.state import PartitionState
 from schemas.topics import ADMISSION_INPUTS
 from transport.partitioning import partition_of
 
-__all__ = ["Book", "Marks", "home_of", "leaving", "offsets_after", "placed"]
+__all__ = ["Book", "Marks", "Times", "home_of", "leaving", "offsets_after", "placed"]
 
 _ACCOUNT = b"account/"
 
@@ -40,6 +40,13 @@ class Book:
         content = {} if value is None else from_json(value)
         return Marks(*(content.get(name, 0) for name in Marks.__annotations__))
 
+    @property
+    def times(self) -> Times:
+        """The partition's own time, by which its tenants' turns are counted: pool → tag."""
+        value = self.latest.get(OFFSETS_KEY)
+        content = {} if value is None else from_json(value)
+        return Times(content.get("times", {}), content.get("turn", 0))
+
 
 @dataclass(frozen=True)
 class Marks:
@@ -47,8 +54,15 @@ class Marks:
 
     sequence: int
     clock_ms: int
-    turn: int
     tenants_version: int
+
+
+@dataclass(frozen=True)
+class Times:
+    """How far a partition has served each pool, and all of them for readers that know no pools."""
+
+    pools: Mapping[str, int] = field(default_factory=dict)
+    all: int = 0
 
 
 def home_of(key: bytes, partitions: int) -> int | None:
@@ -66,7 +80,7 @@ def leaving(book: Book, partitions: int) -> Iterator[tuple[bytes, int]]:
             yield key, home
 
 
-def placed(key: bytes, value: bytes, *, from_turn: int, to_turn: int) -> bytes:
+def placed(key: bytes, value: bytes, *, before: Times, after: Times) -> bytes:
     """A value as it stands in its new place: as it was, but that an account keeps its lead over the others' turn.
 
     A tenant's tag counts from its partition's own time, which runs at another pace everywhere: taken over as it is, the
@@ -75,7 +89,12 @@ def placed(key: bytes, value: bytes, *, from_turn: int, to_turn: int) -> bytes:
     if not key.startswith(_ACCOUNT):
         return value
     content: dict[str, Any] = from_json(value)
-    content["turn"] = to_turn + max(0, content["turn"] - from_turn)
+    content["turn"] = after.all + max(0, content["turn"] - before.all)
+    if "turns" in content:
+        content["turns"] = {
+            pool: after.pools.get(pool, 0) + max(0, tag - before.pools.get(pool, 0))
+            for pool, tag in content["turns"].items()
+        }
     return to_json(content)
 
 

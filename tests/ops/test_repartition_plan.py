@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json, to_json
 
-from ops.repartition.plan import Book, Marks, home_of, leaving, offsets_after, placed
+from ops.repartition.plan import Book, Marks, Times, home_of, leaving, offsets_after, placed
 from tests.consumer.admission.world import World, neighbours, request_id, rules, succeeded, tenant
 from transport.partitioning import partition_of
 
@@ -27,18 +27,22 @@ def test_every_key_has_one_home_and_only_what_is_away_from_it_leaves(names: list
 
 
 def test_a_tenant_keeps_its_lead_over_the_turn_of_its_partition() -> None:
-    account = to_json({"turn": 1_250, "days": {"2026-11-21": {"held": 5}}, "later": [1]})
-    moved = from_json(placed(b"account/acme", account, from_turn=1_000, to_turn=70))
-    assert moved == {"turn": 320, "days": {"2026-11-21": {"held": 5}}, "later": [1]}
-    assert from_json(placed(b"account/acme", account, from_turn=9_000, to_turn=70))["turn"] == 70
-    assert placed(b"request/acme/1", account, from_turn=1_000, to_turn=70) == account
+    rest = {"days": {"2026-11-21": {"held": 5}}, "later": [1]}
+    account = to_json({"turn": 1_250, "turns": {"default": 1_250, "big": 40, "new": 7}, **rest})
+    before, after = Times({"default": 1_000, "big": 60}, 1_000), Times({"default": 70, "big": 500}, 500)
+    moved = from_json(placed(b"account/acme", account, before=before, after=after))
+    assert moved == {"turn": 750, "turns": {"default": 320, "big": 500, "new": 7}, **rest}
+    # Of a release that knew no pools.
+    old = from_json(placed(b"account/acme", to_json({"turn": 1_250}), before=before, after=after))
+    assert old == {"turn": 750}
+    assert placed(b"request/acme/1", account, before=before, after=after) == account
 
 
 def test_a_new_partition_begins_at_the_beginning_and_knows_the_newest_tenants_file() -> None:
-    highest = Marks(sequence=9, clock_ms=5_000, turn=3, tenants_version=4)
+    highest = Marks(sequence=9, clock_ms=5_000, tenants_version=4)
     new = from_json(offsets_after(Book(5, {}), highest))
     assert new["next"] == {"requests": 0, "rerouted": 0, "outcomes": 0}
-    assert (new["sequence"], new["clock_ms"], new["tenants_version"], new["turn"]) == (9, 5_000, 4, 0)
+    assert (new["sequence"], new["clock_ms"], new["tenants_version"], new["times"]) == (9, 5_000, 4, {})
     old = {"next": {"requests": 7}, "sequence": 1, "clock_ms": 6_000, "turn": 2, "tenants_version": 3}
     after = from_json(offsets_after(Book(0, {b"__offsets": to_json(old)}), highest))
     assert after == {**old, "sequence": 9, "tenants_version": 4}
