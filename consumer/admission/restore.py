@@ -82,7 +82,7 @@ async def _require_offsets_in_range(
         if state.next_offsets[name] > end[tp]:
             raise Misconfigured(
                 f"the ledger has read to {state.next_offsets[name]}, the topic ends at {end[tp]}: it was made anew",
-                "see docs/operations.md on a lost topic",
+                "docs/operations.md says what to do when something is lost",
                 where=f"{tp.topic}[{tp.partition}]",
             )
     first = await consumer.beginning_offsets(inputs)

@@ -16,6 +16,7 @@ from ops.cli import (
     demo,
     doctor,
     keys,
+    ledger,
     local,
     model,
     price,
@@ -101,6 +102,7 @@ app.command(
     epilog=epilog("easel audit", "easel audit --since 7d --tenant atelier", "easel audit --since 2026-11-01 --json"),
 )(audit.audit)
 app.add_typer(topics.app, name="topics", rich_help_panel=_CARE)
+app.add_typer(ledger.app, name="ledger", rich_help_panel=_CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)
 app.add_typer(model.app, name="model", rich_help_panel=_CARE)

@@ -146,7 +146,11 @@ class _Move:
         for number in range(was):
             book = await read_book(self._kafka, number)
             if book.init is None:
-                raise Misconfigured("a partition has no __init record", "see docs/operations.md", where=self._ledger)
+                raise Misconfigured(
+                    "a partition has no __init record",
+                    "docs/operations.md says what to do when something is lost",
+                    where=self._ledger,
+                )
             # A format that older releases refuse: they know nothing of a ledger that moves.
             marked = book.init.model_copy(update={"moving": moving, "format": FORMAT + 1})
             await self._commit(number, marked)
