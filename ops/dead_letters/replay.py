@@ -2,18 +2,21 @@
 
 A replay goes by the topic ``rerouted``, to the partition that keeps its tenant's account, with the time at which the
 broker first received the request: expiry is judged by that. Admission answers ``duplicate`` for one that it knows, and
-remembers those that came by a replay for as long as dead letters are kept, so nothing is ever done twice. The request
-and the note that it was replayed are one transaction.
+remembers those that came by a replay for as long as dead letters are kept. Of older letters it may have forgotten that
+their publisher sent them again: the usage topic has not. So nothing is ever done twice. The request and the note that
+it was replayed are one transaction.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
 from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER
+from ops.dead_letters.history import accepted_before
 from ops.dead_letters.letters import TYPE_HEADER, Letter, Place, content_of
 from schemas.connection import KafkaSettings
 from schemas.envelope import JSON, Envelope
@@ -32,6 +35,8 @@ __all__ = ["Replay", "Replayer", "Rules", "Verdict"]
 _BATCH_LETTERS = 100
 _BATCH_BYTES = 4 * 1024 * 1024
 _SHOWN = 200
+_REMEMBERED_MS = 48 * 3600 * 1000
+"""For this long admission surely knows an id itself: the least that its setting allows is an hour more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,7 @@ class Rules:
             letter.place,
             verified.tenant,
             envelope.id,
+            appended_ms,
             Outgoing(
                 topics.rerouted,
                 value,
@@ -109,6 +115,7 @@ class Replay:
     place: Place
     tenant: str
     request_id: str
+    appended_ms: int
     record: Outgoing
 
     def note(self, topic: str) -> Outgoing:
@@ -137,7 +144,17 @@ class Replayer:
     A second one fences the first: two operators don't replay the same letter beside each other.
     """
 
-    def __init__(self, rules: Rules, replayed: Mapping[Place, int], *, again: bool, dry_run: bool) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        replayed: Mapping[Place, int],
+        *,
+        again: bool,
+        dry_run: bool,
+        remembered_ms: int = _REMEMBERED_MS,
+    ) -> None:
+        """``remembered_ms``: letters that are older are looked up among all that was ever accepted."""
+        self._remembered_ms = remembered_ms
         self._rules = rules
         self._replayed = replayed
         self._again = again
@@ -190,9 +207,34 @@ class Replayer:
             return Verdict(letter, error=refusal.body(), replayed_ms=before)
 
     async def _commit(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
-        found = list(verdicts)
+        found = await self._without_done(verdicts)
         replays = [verdict.replay for verdict in found if verdict.replay is not None]
         if self._producer is not None and replays:
             messages = [message for replay in replays for message in (replay.record, replay.note(self._topic))]
             await self._producer.commit(messages, {}, "none")
         return found
+
+    async def _without_done(self, verdicts: Iterable[Verdict]) -> list[Verdict]:
+        """The same, with those refused that were accepted once and may be forgotten."""
+        found = list(verdicts)
+        oldest_known = int(time.time() * 1000) - self._remembered_ms
+        old = {
+            (verdict.replay.tenant, verdict.replay.request_id): verdict.replay.appended_ms
+            for verdict in found
+            if verdict.replay is not None and verdict.replay.appended_ms < oldest_known
+        }
+        done = await accepted_before(self._rules.kafka, old) if old else set()
+        return [
+            replace(verdict, replay=None, error=_DONE)
+            if verdict.replay is not None and (verdict.replay.tenant, verdict.replay.request_id) in done
+            else verdict
+            for verdict in found
+        ]
+
+
+_DONE = ErrorBody(
+    message="a request with this id was accepted since: it is not done again",
+    type=ErrorType.INVALID_REQUEST,
+    param="ce_id",
+    code=Code.ALREADY_ENDED,
+)

@@ -200,7 +200,7 @@ class TestShown:
 
 
 def test_a_note_is_no_letter_and_a_letter_no_note() -> None:
-    note = Replay(Place(3, 17), TENANT, new_id(), signed()).note(TOPICS.dead_letters)
+    note = Replay(Place(3, 17), TENANT, new_id(), 0, signed()).note(TOPICS.dead_letters)
     record = Record(note.topic, 3, 18, 0, note.key, note.value, note.headers)
     assert read_letter(record) is None
     found = read_replayed(record)

@@ -13,9 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from ops.cli.terminal import ExitCode
+from ops.dead_letters.reading import Selection, read_letters
+from ops.dead_letters.replay import Replayer, Rules
 from schemas.errors import Code
 from schemas.settings import Settings
 from schemas.signing import Signer
+from schemas.tenants import load_tenants
 from tests.consumer.generation.harness import environment
 from tests.house import House
 from tests.ops.cli_process import Ended, easel
@@ -112,3 +115,14 @@ async def test_a_key_that_was_missing(house: House) -> None:
     assert {one["state"] for one in duplicates} == {"succeeded"}
     assert {one["error"] for one in duplicates} == {None}
     await house.require_balance()
+
+    # When admission has forgotten them, the usage topic still knows that they were accepted.
+    rules = Rules(house.settings.kafka, house.settings.installation, load_tenants(house.settings.tenants))
+    letters = read_letters(house.settings.kafka, Selection())
+    async with Replayer(rules, {}, again=True, dry_run=True, remembered_ms=0) as replayer:
+        verdicts = [verdict async for verdict in replayer.run(letters)]
+    assert Counter(verdict.error.code for verdict in verdicts if verdict.error) == {
+        Code.ALREADY_ENDED: REQUESTS + 1,
+        Code.SIGNATURE_INVALID: 1,
+    }
+    assert [verdict for verdict in verdicts if verdict.replay] == []
