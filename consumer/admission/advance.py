@@ -26,10 +26,8 @@ _FORGOTTEN_AT_ONCE = 200
 def dispatch(state: PartitionState, rules: Rules, outlook: Outlook, at_ms: int) -> Effects | None:
     """Whose turn it is leaves for a pool of the fleet that has room for it; None when nobody can."""
     for pool in state.turns.pools():
-        if not outlook.has_room(pool):
-            continue
         name = state.next_turn(pool, lambda tenant: _may_run_more(state, rules, tenant))
-        if name is not None:
+        if name is not None and outlook.has_room(next(state.line(pool, name))):
             return _send(state, rules, *_choose(state, outlook, pool, name), at_ms)
     return None
 

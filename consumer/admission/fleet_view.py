@@ -15,7 +15,7 @@ from schemas.fleet import HEARD_WITHIN_MS, Heartbeat
 __all__ = ["NO_FLEET", "Fleet", "Heard"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Heard:
     """The last heartbeat of an instance, and when the broker received it."""
 
@@ -25,6 +25,15 @@ class Heard:
     def is_alive(self, at_ms: int) -> bool:
         """Whether this was heard lately."""
         return self.at_ms + HEARD_WITHIN_MS > at_ms
+
+    def names(self, tenant: str, request_id: str, attempt: int) -> bool:
+        """Whether it has this job, or has just ended it."""
+        return (tenant, request_id, attempt) in self._jobs
+
+    @cached_property
+    def _jobs(self) -> frozenset[tuple[str, str, int]]:
+        # Made when it is first asked for: of most heartbeats nobody asks.
+        return frozenset((job.tenant, job.request_id, job.attempt) for job in self.beat.held)
 
 
 @dataclass(frozen=True)
@@ -44,12 +53,13 @@ class Fleet:
 
     def named_ms(self, tenant: str, request_id: str, attempt: int) -> int | None:
         """When the broker last heard that somebody has this job, or has just ended it; None: nobody names it."""
-        return self._named.get((tenant, request_id, attempt))
+        found = [heard.at_ms for heard in self.instances.values() if heard.names(tenant, request_id, attempt)]
+        return max(found, default=None)
 
-    def holds(self, tenant: str, request_id: str, attempt: int, at_ms: int) -> bool:
-        """Whether somebody who is alive at this moment has this job, or has just ended it."""
-        named_ms = self.named_ms(tenant, request_id, attempt)
-        return named_ms is not None and named_ms + HEARD_WITHIN_MS > at_ms
+    def names(self, worker: str, tenant: str, request_id: str, attempt: int) -> bool:
+        """Whether this worker's last report names this job."""
+        heard = self.instances.get(worker)
+        return heard is not None and heard.names(tenant, request_id, attempt)
 
     def demand(self, pool: str, at_ms: int, *, but: int) -> int:
         """The active weights in a pool of all partitions ``but`` this one, as instances told that are alive."""
@@ -79,15 +89,6 @@ class Fleet:
                     told = latest.setdefault(pool, {})
                     # A partition that has just moved is told of by two: the later word holds.
                     told[int(partition)] = max(told.get(int(partition), (0, 0)), (heard.at_ms, weight))
-        return latest
-
-    @cached_property
-    def _named(self) -> Mapping[tuple[str, str, int], int]:
-        latest: dict[tuple[str, str, int], int] = {}
-        for heard in self.instances.values():
-            for job in heard.beat.held:
-                key = job[:3]
-                latest[key] = max(latest.get(key, 0), heard.at_ms)
         return latest
 
 

@@ -25,14 +25,26 @@ class Outlook:
         self._at_ms = at_ms
         self._able: dict[str, list[Heard]] = {}
         self._windows: dict[str, Window] = {}
+        self._stuck_work: dict[str, int] = {}
         self._queues: dict[str, Queues] = {}
 
-    def has_room(self, pool: str) -> bool:
-        """Whether one more job may leave for a pool."""
+    def has_room(self, request: OpenRequest) -> bool:
+        """Whether this request may leave for its pool."""
+        pool, out = request.pool, self._state.in_flight
         if pool in self._rules.catalog.draining:
             return False
-        out = self._state.in_flight
-        return self._window(pool).has_room(out.jobs[pool], out.work[pool])
+        window = self._window(pool)
+        return window.has_room(out.jobs[pool], out.work[pool] - self._stuck(pool, window.stuck_ms), request.work)
+
+    def _stuck(self, pool: str, stuck_ms: int | None) -> int:
+        """The work of what has been out for too long."""
+        if pool not in self._stuck_work:
+            before_ms = self._at_ms - (stuck_ms or self._at_ms)
+            out = self._state.in_flight.requests.values()
+            self._stuck_work[pool] = sum(
+                request.work for request in out if request.pool == pool and (request.dispatched_ms or 0) < before_ms
+            )
+        return self._stuck_work[pool]
 
     def shortest(self, request: OpenRequest) -> Heard | None:
         """The worker where a request waits least; None while nobody takes new jobs."""
@@ -52,7 +64,10 @@ class Outlook:
             workers = self.workers(pool)
             # A lone worker gets everything: nothing is compared.
             reported = self._reported(pool) if len(workers) > 1 else {}
-            found = self._queues[pool] = Queues(workers, self._rules.partition, reported)
+            own = max(1, self._demand.get(pool, 0))
+            whole = own + self._others(pool)
+            found = Queues(workers, self._rules.partition, self._at_ms, reported, own, whole)
+            self._queues[pool] = found
         return found
 
     def workers(self, pool: str) -> list[Heard]:
@@ -64,10 +79,13 @@ class Outlook:
     def _window(self, pool: str) -> Window:
         found = self._windows.get(pool)
         if found is None:
-            others = self.fleet.demand(pool, self._at_ms, but=self._rules.partition)
-            found = window_of(self.workers(pool), self._demand.get(pool, 0), others, self._rules.window_jobs)
+            own = self._demand.get(pool, 0)
+            found = window_of(self.workers(pool), own, self._others(pool), self._rules.window_jobs)
             self._windows[pool] = found
         return found
+
+    def _others(self, pool: str) -> int:
+        return self.fleet.demand(pool, self._at_ms, but=self._rules.partition)
 
     @cached_property
     def _demand(self) -> Mapping[str, int]:
@@ -78,7 +96,7 @@ class Outlook:
         for key, request in self._state.in_flight.requests.items():
             if request.pool != pool or request.worker is None:
                 continue
-            if self.fleet.named_ms(*key, request.attempt) is not None:
+            if self.fleet.names(request.worker, *key, request.attempt):
                 reported[request.worker] += request.work
         return reported
 

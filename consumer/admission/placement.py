@@ -15,6 +15,10 @@ from consumer.admission.fleet_view import Heard
 __all__ = ["Place", "Queues", "jobs_partition"]
 
 
+_TRUSTED_MS = 2_000
+"""For so long a worker is taken to go on at its rate since its last report; the next one is due after half of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a job is sent: a partition of the jobs topic, and the worker that has it, where one is known."""
@@ -29,8 +33,12 @@ class Queues:
 
     workers: Sequence[Heard]
     admission_partition: int
+    at_ms: int
     reported: Mapping[str, int]
-    """Worker → the work of what this partition sent to it and a report has named: its own backlog holds that."""
+    """Worker → the work of what this partition sent to it and its report names: its own backlog holds that."""
+    own_weight: int = 1
+    all_weight: int = 1
+    """The active weights of this partition and of all: by as much the others send meanwhile to where we do."""
 
     def shortest(self, sent_to: Mapping[str, int], model: str) -> Heard | None:
         """Where a job of ``model`` waits least; None when nobody takes new jobs.
@@ -47,10 +55,13 @@ class Queues:
         typical = _mean_rate(self.workers)
 
         def key(index: int) -> tuple[int, bool, int, int]:
-            beat = self.workers[index].beat
+            heard = self.workers[index]
+            beat = heard.beat
             unnamed = max(0, sent_to.get(beat.instance, 0) - self.reported.get(beat.instance, 0))
+            unnamed = unnamed * self.all_weight // self.own_weight
             rate = beat.rate_milliunits_s or typical
-            wait_ms = (beat.backlog_milliunits + unnamed) * 1000 // rate
+            done = rate * min(max(0, self.at_ms - heard.at_ms), _TRUSTED_MS) // 1000
+            wait_ms = (max(0, beat.backlog_milliunits - done) + unnamed) * 1000 // rate
             return wait_ms, model not in beat.models, -rate, (index - self.admission_partition) % count
 
         return self.workers[min(range(count), key=key)]

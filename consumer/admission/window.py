@@ -3,7 +3,8 @@
 The window of a pool is twice what its living workers can run in one batch each: one that runs, and one that waits
 beside it so that no GPU waits for us. What is beyond it waits in admission, where order and cancel are still ours.
 Partitions divide the window by their active weight, the summed weights of the tenants that have something waiting or in
-flight there; each may always have one batch out, so that no report, be it stale or wrong, can stop it.
+flight there. Each may always have one job out, so that no report, be it stale or wrong, can stop it; and what is stuck
+with a worker that has slowed down, or gone, does not take up the room of the others for long.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from consumer.admission.fleet_view import Heard
 __all__ = ["Window", "able", "window_of"]
 
 _BATCHES = 2
+_STUCK = 4
+"""What is out for so many times as long as a whole window takes is stuck, and counts no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,18 @@ class Window:
 
     milliunits: int | None
     jobs: int
+    stuck_ms: int | None = None
+    """After this time what is out counts no more; None while no rate is known."""
 
-    def has_room(self, jobs: int, milliunits: int) -> bool:
-        """Whether one more may leave beside these. The last one may reach beyond the window, so that any can leave."""
-        return jobs < self.jobs if self.milliunits is None else milliunits < self.milliunits
+    def has_room(self, jobs: int, milliunits: int, work: int) -> bool:
+        """Whether a job of so much ``work`` may leave beside these ``jobs`` and their ``milliunits``.
+
+        Half of it has to fit: what a partition has out is then its part of the window on the average, however large its
+        jobs are. The only one may always leave.
+        """
+        if self.milliunits is None:
+            return jobs < self.jobs
+        return not milliunits or 2 * milliunits + work <= 2 * self.milliunits
 
 
 def able(workers: Sequence[Heard]) -> list[Heard]:
@@ -48,4 +59,5 @@ def window_of(workers: Sequence[Heard], own_weight: int, others_weight: int, job
     window = _BATCHES * len(workers) * sum(known) // len(known)
     weights = own_weight + others_weight
     share = window * own_weight // weights if weights else 0
-    return Window(max(share, *known), jobs)
+    rate = sum(heard.beat.rate_milliunits_s for heard in workers)
+    return Window(share, jobs, _STUCK * 1000 * window // rate if rate else None)

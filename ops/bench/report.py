@@ -71,6 +71,10 @@ class Report:
     line: Mapping[str, float | int]
     tables: Sequence[Table]
     details: Mapping[str, Any]
+    plot: Callable[[Path], None] | None = None
+    """Draws what was measured into a PNG file."""
+    missed: Sequence[str] = ()
+    """Bars that were not reached, a line each."""
 
 
 def conditions(packages: Iterable[str]) -> dict[str, Any]:
@@ -89,12 +93,14 @@ def conditions(packages: Iterable[str]) -> dict[str, Any]:
 
 
 def save(report: Report, found: Mapping[str, Any], folder: Path) -> Path:
-    """Write ``<name>-<time>.json`` with the conditions ``found`` and all measurements; the file."""
+    """Write ``<name>-<time>.json`` with the conditions ``found`` and all measurements, and its plot; the file."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.fromisoformat(found["at"]).strftime("%Y%m%dT%H%M%SZ")
     path = folder / f"{report.name}-{stamp}.json"
     content = {"bench": report.name, "conditions": found, "result": report.line, "measurements": report.details}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    if report.plot is not None:
+        report.plot(path.with_suffix(".png"))
     return path
 
 

@@ -34,6 +34,7 @@ _REMEMBERED = 200_000
 _FORGED = 10_000
 _SOAK_MINUTES = 30.0
 _SOAK_PER_S = 20.0
+_BUSY_S = 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Only the last line: JSON, one line a bench.")]
 
@@ -49,6 +50,7 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
     _pipeline(_REQUESTS, _PACED_S, _ROUNDS, _REMEMBERED, as_json=as_json)
     _restore(_REMEMBERED, _ROUNDS, as_json=as_json)
     _storm(_FORGED, _ROUNDS, as_json=as_json)
+    _fairness(_BUSY_S, as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench admission", "easel bench admission --seconds 5 --json"))
@@ -125,6 +127,21 @@ def _storm(forged: int, rounds: int, *, as_json: bool) -> None:
     _run("storm", PACKAGES, lambda told: bench_storm(forged, rounds, told), as_json=as_json)
 
 
+@app.command(epilog=epilog("easel bench fairness", "easel bench fairness --seconds 120 --json"))
+def fairness(
+    seconds: Annotated[float, typer.Option(help="Virtual seconds of each busy fleet.", min=10.0)] = _BUSY_S,
+    as_json: Json = False,
+) -> None:
+    """Who gets how much of a busy fleet: the real decisions in virtual time. Exit code 1 when a bar is missed."""
+    _fairness(seconds, as_json=as_json)
+
+
+def _fairness(seconds: float, *, as_json: bool) -> None:
+    from ops.bench.fairness import PACKAGES, bench_fairness
+
+    _run("fairness", PACKAGES, lambda told: bench_fairness(seconds, told), as_json=as_json)
+
+
 def _pipeline(requests: int, seconds: float, rounds: int, remembered: int, *, as_json: bool) -> None:
     from ops.bench.pipeline import PACKAGES, Plan, bench_pipeline
 
@@ -169,3 +186,5 @@ def _run(name: str, packages: Iterable[str], bench: Callable[[Told], Report], *,
             out.print()
         err.print(f"every measurement, and the conditions: {path}", style="dim", markup=False)
     print_json(dict(report.line))
+    if report.missed:
+        raise CommandError("; ".join(report.missed), "the tables and the file of results say by how much")

@@ -61,9 +61,8 @@ async def test_who_lives_and_what_is_held(kafka: KafkaSettings) -> None:
         fleet = tail.fleet
         now_ms = ack.timestamp_ms
         assert [heard.beat.instance for heard in fleet.workers("default", now_ms)] == ["a"]
-        assert fleet.holds("acme", "r1", 2, now_ms)
-        assert not fleet.holds("acme", "r1", 1, now_ms)
-        assert not fleet.holds("acme", "r1", 2, now_ms + HEARD_WITHIN_MS)
+        assert fleet.named_ms("acme", "r1", 2) == fleet.instances["a"].at_ms
+        assert fleet.named_ms("acme", "r1", 1) is None
         assert fleet.workers("default", now_ms + HEARD_WITHIN_MS) == []
         assert tail.fleet is fleet
         await tell(kafka, "a", "c")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from consumer.admission.fleet_view import Heard
 from consumer.admission.placement import Queues
 from tests.consumer.admission.fleets import worker
+from tests.consumer.admission.world import NOON_MS
 
 
 @st.composite
@@ -39,7 +40,7 @@ def test_the_shortest_wait_wins(pool: list[Heard], sent: dict[str, int], named: 
         name, rate = heard.beat.instance, heard.beat.rate_milliunits_s or typical
         return Fraction(heard.beat.backlog_milliunits + max(0, sent.get(name, 0) - named.get(name, 0)), rate)
 
-    chosen = Queues(pool, partition, named).shortest(sent, "n")
+    chosen = Queues(pool, partition, NOON_MS, named).shortest(sent, "n")
     assert chosen is not None
     best = min(wait(heard) for heard in pool)
     # To the millisecond: below it, a loaded model and the faster worker decide.
@@ -53,22 +54,44 @@ def test_the_shortest_wait_wins(pool: list[Heard], sent: dict[str, int], named: 
 
 def test_what_no_report_names_yet_counts() -> None:
     pool = [worker("a", rate_milliunits_s=1_000), worker("b", rate_milliunits_s=1_000, backlog_milliunits=1_500)]
-    queues = Queues(pool, 0, {"a": 3_000})
+    queues = Queues(pool, 0, NOON_MS, {"a": 3_000})
     found = [queues.shortest({"a": sent}, "m") for sent in (3_000, 4_000, 5_000)]
     # 3,000 are in a's own backlog, which has ended them; the next 1,000 are unseen, and 2,000 are more than b has.
     assert [heard and heard.beat.instance for heard in found] == ["a", "a", "b"]
 
 
+def test_others_are_taken_to_do_as_we_do() -> None:
+    pool = [worker("a", rate_milliunits_s=1_000), worker("b", rate_milliunits_s=1_000, backlog_milliunits=1_500)]
+    for weights, name in (((1, 1), "a"), ((2, 3), "a"), ((1, 2), "b")):
+        found = Queues(pool, 0, NOON_MS, {}, *weights).shortest({"a": 900}, "m")
+        assert found is not None
+        assert found.beat.instance == name
+
+
+def test_a_worker_goes_on_between_two_reports_but_not_for_ever() -> None:
+    silent = worker("a", rate_milliunits_s=1_000, backlog_milliunits=4_000)
+    for later_ms, backlog, name in (
+        (1_000, 2_900, "b"),
+        (1_000, 3_100, "a"),
+        (60_000, 1_900, "b"),
+        (60_000, 2_100, "a"),
+    ):
+        heard = [silent, worker("b", at_ms=NOON_MS + later_ms, rate_milliunits_s=1_000, backlog_milliunits=backlog)]
+        found = Queues(heard, 0, NOON_MS + later_ms, {}).shortest({}, "m")
+        assert found is not None
+        assert found.beat.instance == name
+
+
 def test_partitions_do_not_all_run_to_the_same_idle_worker() -> None:
     pool = [worker(f"w{number}", rate_milliunits_s=1_000) for number in range(6)]
-    chosen = [Queues(pool, partition, {}).shortest({}, "m") for partition in range(6)]
+    chosen = [Queues(pool, partition, NOON_MS, {}).shortest({}, "m") for partition in range(6)]
     assert len({heard.beat.instance for heard in chosen if heard}) == 6
 
 
 def test_an_admission_partition_keeps_to_its_own_jobs_partition() -> None:
     one = worker("a", partitions=[9, 3, 5])
-    assert [Queues([one], partition, {}).place(one).partition for partition in range(4)] == [3, 5, 9, 3]
+    assert [Queues([one], partition, NOON_MS, {}).place(one).partition for partition in range(4)] == [3, 5, 9, 3]
 
 
 def test_nobody_to_send_to() -> None:
-    assert Queues([], 0, {}).shortest({}, "m") is None
+    assert Queues([], 0, NOON_MS, {}).shortest({}, "m") is None

@@ -55,7 +55,19 @@ class TestHowMuch:
             peer("p", default_0=2, default_2=1, default_1=50),
         )
         ask(one, 1)
-        assert len(ask(one, 30, first=2)) == 9
+        # One of the four weights in this partition's pool: 40 units by four, and its own old word is not believed.
+        assert len(ask(one, 30, first=2)) + 1 == 10
+
+    def test_what_is_stuck_takes_up_no_room_for_long(self) -> None:
+        one = world()
+        reports = {"capacity_milliunits": 2_000, "rate_milliunits_s": 1_000}
+        one.fleet = fleet(worker("a", **reports), worker("b", **reports))
+        assert len(ask(one, 20)) == 8
+        # A window takes 4 s, and four times as long is too long.
+        for later_ms, more in ((16_000, 0), (1, 8)):
+            one.now_ms += later_ms
+            one.fleet = fleet(worker("a", at_ms=one.now_ms, **reports), worker("b", at_ms=one.now_ms, **reports))
+            assert len(sent(one.take())) == more
 
     def test_who_is_silent_loses_its_share(self) -> None:
         one = world(window=3)

@@ -27,22 +27,26 @@ def bound(window: Window) -> int:
 @given(capacities, weights, weights)
 def test_no_partition_starves(capacity: list[int], own: int, others: int) -> None:
     window = window_of(workers(capacity), own, others, JOBS)
-    # With nothing out there is always room, whatever the weights say; with one batch less a trifle as well.
-    assert window.has_room(0, 0)
-    if any(capacity):
-        assert window.has_room(10**9, max(capacity) - 1)
-    else:
-        assert window.has_room(JOBS - 1, 10**18)
-        assert not window.has_room(JOBS, 0)
+    # With nothing out there is always room, whatever the weights say and however large the job.
+    assert window.has_room(0, 0, 10**18)
+    if not any(capacity):
+        assert window.has_room(JOBS - 1, 10**18, 1)
+        assert not window.has_room(JOBS, 0, 1)
 
 
-@given(capacities.filter(any), st.lists(weights, min_size=1, max_size=48))
-def test_all_together_have_the_window_and_a_batch_each(capacity: list[int], demand: list[int]) -> None:
+@given(capacities.filter(any), st.lists(weights, min_size=1, max_size=48), st.integers(1, 10**6))
+def test_all_together_have_the_window_and_a_job_each(capacity: list[int], demand: list[int], job: int) -> None:
     fleet, total = workers(capacity), sum(demand)
-    shares = [bound(window_of(fleet, own, total - own, JOBS)) for own in demand]
     known = [each for each in capacity if each]
-    window = 2 * len(capacity) * sum(known) // len(known)
-    assert sum(shares) <= window + len(demand) * max(known)
+    out = 0
+    for own in demand:
+        window, mine = window_of(fleet, own, total - own, JOBS), 0
+        full = bound(window) // job
+        while window.has_room(1, mine, job):
+            # All but the last few at once: shares may be millions of jobs.
+            mine = max(mine + job, (full - 2) * job)
+        out += mine
+    assert out <= 2 * len(capacity) * sum(known) // len(known) + len(demand) * job
 
 
 @given(capacities.filter(any), weights, st.integers(0, 1000), weights)
@@ -55,6 +59,11 @@ def test_more_weight_is_never_less_room(capacity: list[int], own: int, more: int
 def test_shares_follow_the_weights() -> None:
     fleet = workers([1_000] * 30)
     assert [bound(window_of(fleet, own, 10 - own, JOBS)) for own in (1, 3, 6)] == [6_000, 18_000, 36_000]
+
+
+def test_a_job_leaves_when_half_of_it_fits() -> None:
+    window = window_of(workers([1_000]), 1, 0, JOBS)
+    assert [window.has_room(1, out, 400) for out in (1_799, 1_800, 1_801)] == [True, True, False]
 
 
 def test_who_has_run_nothing_yet_counts_as_the_mean() -> None:
