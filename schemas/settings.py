@@ -31,7 +31,7 @@ class AdmissionSettings(Section):
     session_timeout_s: float = Field(default=6.0, ge=1.0, le=300.0)
     batch_records: int = Field(default=500, ge=1, le=5_000)
     window_jobs: int = Field(default=16, ge=1)
-    """Jobs that one partition may have with the fleet at a time."""
+    """Jobs that one partition may have with a pool while the capacity of its workers is not known."""
     lease_s: float = Field(default=60.0, ge=1.0)
     """A job that no living worker has named for this long, while its pool has one, is sent again."""
     remembered_h: float = Field(default=72.0, ge=49.0, le=24 * 365)

@@ -61,14 +61,15 @@ class Fleet:
         heard = self.instances.get(worker)
         return heard is not None and heard.names(tenant, request_id, attempt)
 
-    def demand(self, pool: str, at_ms: int, *, but: int) -> int:
-        """The active weights in a pool of all partitions ``but`` this one, as instances told that are alive."""
-        told = self._demand.get(pool, {})
-        return sum(
-            weight
-            for partition, (heard_ms, weight) in told.items()
-            if partition != but and heard_ms + HEARD_WITHIN_MS > at_ms
-        )
+    def demand(self, pool: str, partition: int, at_ms: int) -> tuple[int, int]:
+        """The active weights in a pool of this partition and of all others, as instances told that are alive."""
+        told = {
+            number: weight
+            for number, (heard_ms, weight) in self._demand.get(pool, {}).items()
+            if heard_ms + HEARD_WITHIN_MS > at_ms
+        }
+        own = told.pop(partition, 0)
+        return own, sum(told.values())
 
     @cached_property
     def _workers(self) -> Mapping[str, list[Heard]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import cached_property
 
 from consumer.admission.fleet_view import Fleet, Heard
 from consumer.admission.placement import Place, Queues, jobs_partition
@@ -64,9 +63,10 @@ class Outlook:
             workers = self.workers(pool)
             # A lone worker gets everything: nothing is compared.
             reported = self._reported(pool) if len(workers) > 1 else {}
-            own = max(1, self._demand.get(pool, 0))
-            whole = own + self._others(pool)
-            found = Queues(workers, self._rules.partition, self._at_ms, reported, own, whole)
+            own, others = self._demand(pool)
+            # Where nobody knows yet who is active, all are taken to be.
+            weights = (own, own + others) if own else (1, self._rules.partitions)
+            found = Queues(workers, self._rules.partition, self._at_ms, reported, *weights)
             self._queues[pool] = found
         return found
 
@@ -79,17 +79,14 @@ class Outlook:
     def _window(self, pool: str) -> Window:
         found = self._windows.get(pool)
         if found is None:
-            own = self._demand.get(pool, 0)
-            found = window_of(self.workers(pool), own, self._others(pool), self._rules.window_jobs)
+            partitions, jobs = self._rules.partitions, self._rules.window_jobs
+            found = window_of(self.workers(pool), *self._demand(pool), partitions=partitions, jobs=jobs)
             self._windows[pool] = found
         return found
 
-    def _others(self, pool: str) -> int:
-        return self.fleet.demand(pool, self._at_ms, but=self._rules.partition)
-
-    @cached_property
-    def _demand(self) -> Mapping[str, int]:
-        return demand_of(self._state, self._rules)
+    def _demand(self, pool: str) -> tuple[int, int]:
+        # Our own by the same reports as the others': what is newer of one side alone would be more than its part.
+        return self.fleet.demand(pool, self._rules.partition, self._at_ms)
 
     def _reported(self, pool: str) -> Counter[str]:
         reported: Counter[str] = Counter()

@@ -18,7 +18,7 @@ __all__ = ["Window", "able", "window_of"]
 
 _BATCHES = 2
 _STUCK = 4
-"""What is out for so many times as long as a whole window takes is stuck, and counts no more."""
+"""What is out for so many times as long as all that is out should take is stuck, and counts no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,22 @@ def able(workers: Sequence[Heard]) -> list[Heard]:
     return [heard for heard in workers if heard.beat.partitions and not heard.beat.draining]
 
 
-def window_of(workers: Sequence[Heard], own_weight: int, others_weight: int, jobs: int) -> Window:
+def window_of(workers: Sequence[Heard], own_weight: int, others_weight: int, *, partitions: int, jobs: int) -> Window:
     """One partition's part of the window of a pool whose ``able`` workers these are.
 
-    ``own_weight`` and ``others_weight`` are the active weights of this partition and of all others. A worker that has
-    run nothing yet counts as the mean of the others. ``jobs`` bounds a partition while no capacity is known: with no
-    worker alive so many still go to the jobs topic, where an autoscaler sees them.
+    ``own_weight`` and ``others_weight`` are the active weights of this partition and of all others, as the fleet was
+    told; 0 of its own while it has not been: others may have begun just now as well, and the partition has an equal
+    part of all ``partitions``, or one batch. A worker that has run nothing yet counts as the mean of the others.
+    ``jobs`` bounds a partition while no capacity is known: with no worker alive so many still go to the jobs topic,
+    where an autoscaler sees them.
     """
     known = [heard.beat.capacity_milliunits for heard in workers if heard.beat.capacity_milliunits > 0]
     if not known:
         return Window(None, jobs)
     window = _BATCHES * len(workers) * sum(known) // len(known)
-    weights = own_weight + others_weight
-    share = window * own_weight // weights if weights else 0
+    even = max(window // partitions, *known)
+    share = window * own_weight // (own_weight + others_weight) if own_weight else even
     rate = sum(heard.beat.rate_milliunits_s for heard in workers)
-    return Window(share, jobs, _STUCK * 1000 * window // rate if rate else None)
+    # Where more is out than a window, all of it takes longer: that is no reason to send still more.
+    out = max(window, sum(heard.beat.backlog_milliunits for heard in workers))
+    return Window(share, jobs, _STUCK * 1000 * out // rate if rate else None)

@@ -27,12 +27,12 @@ def test_weights_on_uneven_workers() -> None:
 
 
 def test_a_light_tenant_beside_a_flood() -> None:
-    found = cases.light([Speed(room=8, full_ms=1_000)] * 4, 8)
+    found = cases.light([Speed(room=8, full_ms=1_000)] * 8, 12)
     assert found.ratio <= WAIT
 
 
 def test_low_priority_is_served_within_its_bound() -> None:
-    found = cases.ageing(14)
+    found = cases.ageing(20)
     assert found.low_done > 5
     assert found.passed_after_ms <= found.bound_ms
 

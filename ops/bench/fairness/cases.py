@@ -108,12 +108,12 @@ def light(speeds: Sequence[Speed], requests: int) -> Light:
 
 
 def ageing(minutes: float) -> Ageing:
-    """One worker, and twice the work that it can do: all urgent, but for a request of low priority now and then."""
+    """One worker, and half as much again as it can do: all urgent, but for a low request now and then."""
     (name,) = neighbours(1)
     speed = Speed(room=2, full_ms=2_000)
     simulation = Simulation([Tenant(id=name, limits=_LIMITS)], [speed])
     until_ms = round(minutes * 60_000)
-    every_ms = round(1000 / speed.per_s / 2)
+    every_ms = round(1000 / speed.per_s / 1.6)
     for number, at_ms in enumerate(range(_ASKED_FROM_MS, until_ms, every_ms)):
         simulation.ask(name, at_ms, priority="low" if number % 20 == 5 else "high")
     simulation.run(until_ms)

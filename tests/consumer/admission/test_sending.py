@@ -14,6 +14,8 @@ from tests.consumer.admission.fleets import fleet, peer, worker
 from tests.consumer.admission.world import NOON_MS, World, neighbours, request_id, rules, succeeded, tenant
 
 ONE, TWO = neighbours(2)
+MINE = peer("me", default_1=1)
+"""The fleet was told that this partition is active."""
 
 
 def world(*names: str, **more: Any) -> World:
@@ -45,28 +47,36 @@ class TestHowMuch:
 
     def test_twice_the_live_capacity(self) -> None:
         one = world(window=3)
-        one.fleet = fleet(worker("a", capacity_milliunits=4_000), worker("b", capacity_milliunits=2_000))
+        one.fleet = fleet(worker("a", capacity_milliunits=4_000), worker("b", capacity_milliunits=2_000), MINE)
         assert len(ask(one, 20)) == 12
+
+    def test_one_batch_or_an_equal_part_until_the_fleet_was_told(self) -> None:
+        for workers, jobs in ((1, 2), (8, 8)):
+            one = world()
+            one.fleet = fleet(*(worker(f"w{number}", capacity_milliunits=2_000) for number in range(workers)))
+            assert len(ask(one, 20)) == jobs
 
     def test_shared_by_active_weight(self) -> None:
         one = world(window=3)
         one.fleet = fleet(
             *(worker(f"w{number}", capacity_milliunits=2_000) for number in range(10)),
-            peer("p", default_0=2, default_2=1, default_1=50),
+            peer("p", default_0=2, default_2=1, default_1=1),
         )
-        ask(one, 1)
-        # One of the four weights in this partition's pool: 40 units by four, and its own old word is not believed.
-        assert len(ask(one, 30, first=2)) + 1 == 10
+        assert len(ask(one, 30)) == 10
 
     def test_what_is_stuck_takes_up_no_room_for_long(self) -> None:
         one = world()
         reports = {"capacity_milliunits": 2_000, "rate_milliunits_s": 1_000}
-        one.fleet = fleet(worker("a", **reports), worker("b", **reports))
+        one.fleet = fleet(worker("a", **reports), worker("b", **reports), MINE)
         assert len(ask(one, 20)) == 8
         # A window takes 4 s, and four times as long is too long.
         for later_ms, more in ((16_000, 0), (1, 8)):
             one.now_ms += later_ms
-            one.fleet = fleet(worker("a", at_ms=one.now_ms, **reports), worker("b", at_ms=one.now_ms, **reports))
+            one.fleet = fleet(
+                worker("a", at_ms=one.now_ms, **reports),
+                worker("b", at_ms=one.now_ms, **reports),
+                peer("me", at_ms=one.now_ms, default_1=1),
+            )
             assert len(sent(one.take())) == more
 
     def test_who_is_silent_loses_its_share(self) -> None:
@@ -74,6 +84,7 @@ class TestHowMuch:
         one.fleet = fleet(
             worker("a", capacity_milliunits=4_000),
             worker("b", capacity_milliunits=4_000, at_ms=NOON_MS - HEARD_WITHIN_MS),
+            MINE,
             peer("p", default_0=9, at_ms=NOON_MS - HEARD_WITHIN_MS),
         )
         assert len(ask(one, 20)) == 8
@@ -114,6 +125,7 @@ class TestWhere:
         one.fleet = fleet(
             worker("a", capacity_milliunits=9_000, rate_milliunits_s=1_000, partitions=[0]),
             worker("b", capacity_milliunits=9_000, rate_milliunits_s=1_000, partitions=[3], backlog_milliunits=2_500),
+            MINE,
         )
         ask(one, 6)
         # a until it has more than b's 2.5 s, then in turn.
@@ -138,6 +150,7 @@ class TestWhere:
         one.fleet = fleet(
             worker("fast", capacity_milliunits=30_000, rate_milliunits_s=9_000, partitions=[0]),
             worker("slow", capacity_milliunits=30_000, rate_milliunits_s=1_000, partitions=[3]),
+            MINE,
         )
         ask(one, 40)
         assert 3 <= partitions(one).count(3) <= 5
