@@ -82,6 +82,9 @@ class SideBySide(RuleBasedStateMachine):
                 assert (known.attempt, known.alone) == (one["attempt"], one["alone"])
             if one["sent_to"] == "usage":
                 self._post(one)
+        for asked in self.model.asked:
+            if asked.end is not None and asked.ended_ms is None:
+                asked.ended_ms = now
         for job in self.model.with_the_fleet():
             self.model.hear(job, self._beaten_ms() if job.name in self.named else None, now)
         return said

@@ -30,6 +30,7 @@ LOOK_MS = 4_000
 HEARD_WITHIN_MS = 8_000
 EARLY_MS = 600_000
 DAY_MS = 86_400_000
+REMEMBERED_MS = 3 * DAY_MS
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Asked:
     """When there was last word of its newest attempt."""
     named_since: int | None = None
     end: str | None = None
+    ended_ms: int | None = None
     settled: int = 0
 
     @property
@@ -94,6 +96,10 @@ class Model:
 
     def of(self, who: str, name: str) -> Asked | None:
         return next((one for one in self.asked if (one.who, one.name) == (who, name)), None)
+
+    def remembered(self, who: str, name: str, at_ms: int) -> Asked | None:
+        one = self.of(who, name)
+        return None if one is None or (one.ended_ms or at_ms) + REMEMBERED_MS <= at_ms else one
 
     def open(self) -> list[Asked]:
         return [one for one in self.asked if one.end is None]
@@ -171,7 +177,7 @@ class Model:
         """The answer by what the rules say in words, in their order."""
         if abs(int(name.replace("-", "")[:12], 16) - at_ms) > DAY_MS:
             return "generation.rejected", "id_out_of_time"
-        known = self.of(who, name)
+        known = self.remembered(who, name, at_ms)
         if known is not None:
             same = (known.images, known.prompt, known.priority, known.deadline) == (images, prompt, priority, None)
             return "generation.duplicate", None if same else "id_conflict"

@@ -115,7 +115,7 @@ class Admission(SideBySide):
         if which and candidates:
             one = candidates[which % len(candidates)]
             target, who = one.name, one.who if which > 1 else who
-        known = self.model.of(who, target)
+        known = self.model.remembered(who, target, self.world.now_ms)
         expected = ("cancel_accepted", "unknown")
         if known is None:
             self.model.wished.append((who, target))
