@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["HEARD_WITHIN_MS", "Heartbeat", "HeldJob", "OpenCount"]
+__all__ = ["HEARD_WITHIN_MS", "Heartbeat", "Held", "HeldJob", "OpenCount"]
 
 HEARD_WITHIN_MS = 8_000
 """Who has not been heard for this long, by the broker's clock, is not counted on. Below the workers' session timeout:
@@ -21,6 +21,10 @@ class HeldJob(NamedTuple):
     attempt: int
     state: Literal["waiting", "running", "ended"]
     """``running``: its start was announced and it has not ended; ``ended``: in the last minute."""
+
+
+Held = tuple[str, str, int, Literal["waiting", "running", "ended"]]
+"""A ``HeldJob`` as it is read: a plain tuple, for there may be a thousand of them in each heartbeat."""
 
 
 class OpenCount(NamedTuple):
@@ -47,7 +51,7 @@ class Heartbeat(BaseModel):
     """Of a worker."""
     draining: bool = False
     """It takes nothing new, and leaves when what runs has ended."""
-    held: list[HeldJob] = Field(default_factory=list)
+    held: list[Held] = Field(default_factory=list)
     """Jobs that it has, and those that have just ended."""
     capacity_milliunits: int = 0
     """The work of one full batch of what it has run lately; 0 before its first."""

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
+from types import TracebackType
 
 import aiokafka.errors as kafka
 
@@ -124,18 +124,30 @@ def translated(err: BaseException, what: str, where: str) -> TransportError:
     return Doubt(detail, "drop this client and make a new one", where=where)
 
 
-@asynccontextmanager
-async def limited(what: str, where: str, timeout_s: float) -> AsyncIterator[None]:
+class limited:  # noqa: N801 - used as a function
     """Runs its body under a time limit (seconds), and turns every error of the Kafka client into one of ours.
 
     Raises:
         Unavailable: the limit passed.
         TransportError: as `translated` says.
     """
-    try:
-        async with asyncio.timeout(timeout_s):
-            yield
-    except TransportError:
-        raise
-    except Exception as err:
-        raise translated(err, what, where) from err
+
+    __slots__ = ("_timeout", "_what", "_where")
+
+    def __init__(self, what: str, where: str, timeout_s: float) -> None:
+        self._what = what
+        self._where = where
+        self._timeout = asyncio.timeout(timeout_s)
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            raise translated(late, self._what, self._where) from late
+        if isinstance(error, Exception) and not isinstance(error, TransportError):
+            raise translated(error, self._what, self._where) from error

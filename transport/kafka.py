@@ -183,17 +183,20 @@ class Publisher:
 
     async def _send_best_effort(self) -> None:
         while True:
-            out = await self._waiting.get()
+            out: Outgoing | None = await self._waiting.get()
             try:
+                # One limit for all that waits: a timer for each record would cost more than the record.
                 async with asyncio.timeout(_BEST_EFFORT_S):
                     if self._broken is self._producer:
                         await self._renew(self._broken)
                     producer = self._producer
-                    future = await _send(producer, out)
-                future.add_done_callback(partial(self._best_effort_done, producer))
+                    while out is not None:
+                        future = await _send(producer, out)
+                        future.add_done_callback(partial(self._best_effort_done, producer))
+                        self._waiting.task_done()
+                        out = None if self._waiting.empty() else self._waiting.get_nowait()
             except Exception:
                 self.dropped += 1
-            finally:
                 self._waiting.task_done()
 
     def _best_effort_done(self, producer: Any, future: asyncio.Future[Any]) -> None:

@@ -7,8 +7,10 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape
 from schemas.catalog import ModelCard
@@ -60,8 +62,12 @@ class NullEngine:
 
 def _mosaic(item: Item, shape: Shape) -> Pixels:
     text = "\0".join([item.prompt, item.negative_prompt or "", str(item.seed)])
-    drawn = np.random.default_rng(list(hashlib.sha256(text.encode()).digest()))
-    colours = drawn.integers(0, 256, size=(_CELLS, _CELLS, 3), dtype=np.uint8)
-    rows = np.arange(shape.height) * _CELLS // shape.height
-    columns = np.arange(shape.width) * _CELLS // shape.width
-    return np.ascontiguousarray(colours[rows][:, columns])
+    drawn = hashlib.shake_256(text.encode()).digest(_CELLS * _CELLS * 3)
+    colours = np.frombuffer(drawn, dtype=np.uint8).reshape(_CELLS, _CELLS, 3)
+    return np.ascontiguousarray(colours[_cells(shape.height)][:, _cells(shape.width)])
+
+
+@lru_cache(maxsize=64)
+def _cells(side: int) -> npt.NDArray[np.intp]:
+    """The cell in which each row or column lies."""
+    return np.arange(side) * _CELLS // side

@@ -14,7 +14,7 @@ from itertools import islice
 from consumer.generation.batching import Batcher, BatchKey, Piece
 from consumer.generation.jobs import Job, JobKey
 from consumer.generation.offsets import Offsets, Token
-from schemas.fleet import HeldJob
+from schemas.fleet import Held, HeldJob
 from schemas.jobs import JobAssigned
 from transport.records import TopicPartition
 
@@ -59,9 +59,9 @@ class Backlog:
         """The jobs of one request."""
         return [job for key, job in self._jobs.items() if key[1] == request_id and key[0] == tenant]
 
-    def held(self) -> list[HeldJob]:
+    def held(self) -> list[Held]:
         """Every job that is here, and those that ended within the last minute, as the others are told."""
-        held = [HeldJob(*job.key, "running" if job.announced else "waiting") for job in self._jobs.values()]
+        held: list[Held] = [HeldJob(*job.key, "running" if job.announced else "waiting") for job in self._jobs.values()]
         oldest = time.monotonic() - _TOLD_S
         for key, ended_at in islice(reversed(self._ended.items()), _TOLD):
             if ended_at < oldest:

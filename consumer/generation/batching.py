@@ -7,7 +7,7 @@ a batch of one leaves at once, and under load the company is there by itself.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -70,6 +70,8 @@ class Batcher(Generic[Owner]):
         self._budget = budget
         self._lowered: dict[BatchKey, int] = {}
         self._waiting: deque[_Waiting[Owner]] = deque()
+        self._entries: Counter[Owner] = Counter()
+        """How many entries of a job wait; most jobs that end have none."""
 
     def __len__(self) -> int:
         """Jobs that have pictures waiting."""
@@ -85,7 +87,8 @@ class Batcher(Generic[Owner]):
 
     def remove(self, owner: Owner) -> None:
         """Forget what waits of this job."""
-        self._waiting = deque(entry for entry in self._waiting if entry.owner != owner)
+        if self._entries.pop(owner, 0):
+            self._waiting = deque(entry for entry in self._waiting if entry.owner != owner)
 
     def isolate(self, owner: Owner) -> None:
         """What waits of this job is to run with no other job's."""
@@ -116,6 +119,10 @@ class Batcher(Generic[Owner]):
                 taken.append(Piece(entry.owner, entry.indices.popleft()))
             if entry.indices:
                 kept.append(entry)
+            else:
+                self._entries[entry.owner] -= 1
+                if not self._entries[entry.owner]:
+                    del self._entries[entry.owner]
         self._waiting = kept
         return key, taken
 
@@ -130,3 +137,4 @@ class Batcher(Generic[Owner]):
         found = deque(indices)
         if found:
             append(_Waiting(owner, key, found, alone))
+            self._entries[owner] += 1

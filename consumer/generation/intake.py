@@ -78,7 +78,13 @@ class Intake:
             self._spawn(self._deleter.delete(assigned, traceparent, delivery))
             return
         job = self._backlog.admit(assigned, traceparent, delivery)
-        if job is not None:
+        if job is None:
+            return
+        if delivery.fresh and self._notes.read_up.is_set():
+            # Nothing to wait for, as with nearly all: no task is made to find that out.
+            if not self._settled(job, fresh=True):
+                self._spawn(self._look_up(job))
+        else:
             self._spawn(self._prepare(job, fresh=delivery.fresh))
 
     async def stop(self) -> None:
@@ -92,20 +98,29 @@ class Intake:
         await self._notes.read_up.wait()
         if not fresh and await self._is_left_to_a_peer(job):
             return
+        if not self._settled(job, fresh=fresh):
+            await self._look_up(job)
+
+    def _settled(self, job: Job, *, fresh: bool) -> bool:
+        """Enqueue it, or end it, if that needs no look into the store."""
         note = self._notes.about(job.assigned.tenant, job.assigned.request_id)
         if note.drops(job.assigned.attempt):
             (self._finisher.cancel if note.canceled else self._finisher.drop)(job)
-            return
+            return True
         job.alone = job.alone or note.alone
         if job.parameters.model not in self._cards:
             self._finisher.fail(
                 job, Code.MODEL_UNAVAILABLE, f"the workers of this pool have no model {job.parameters.model!r}"
             )
-            return
+            return True
         if fresh and job.assigned.attempt == 1:
             # Nobody has had it, nor another attempt: there is no manifest, and the store need not be asked.
             self._backlog.enqueue(job)
-            return
+            return True
+        return False
+
+    async def _look_up(self, job: Job) -> None:
+        """Report from the manifest of an earlier run, where there is one."""
         try:
             async with self._looking:
                 manifest = await self._outputs.manifest(job)

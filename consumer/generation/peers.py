@@ -58,7 +58,7 @@ class _Peer:
         """Its jobs."""
         if self._beat is None or not self.is_worker:
             return {}
-        return {(job.tenant, job.request_id, job.attempt): job.state for job in self._beat.held}
+        return {(tenant, request_id, attempt): state for tenant, request_id, attempt, state in self._beat.held}
 
     @cached_property
     def _beat(self) -> Heartbeat | None:

@@ -112,7 +112,7 @@ def _workers(rows: Sequence[Instance]) -> Table:
     table.add_column("models", no_wrap=True, overflow="ellipsis")
     for one in rows:
         beat = one.beat
-        states = [job.state for job in beat.held]
+        states = [state for *_, state in beat.held]
         table.add_row(
             beat.instance,
             beat.pool or "–",

@@ -240,7 +240,7 @@ async def test_what_runs_is_told_to_the_fleet(installation: Installation, worker
     await asyncio.sleep(3)
     (beat,) = (await installation.heartbeats()).values()
     assert (beat.pool, beat.draining, beat.ready) == ("default", False, True)
-    assert {(job.request_id, job.state) for job in beat.held} == {
+    assert {(request_id, state) for _, request_id, _, state in beat.held} == {
         (ended.request_id, "ended"),
         (runs.request_id, "running"),
         (waits.request_id, "waiting"),
