@@ -22,6 +22,8 @@ class Damage:
 
     fault: Fault
     began_ms: int
+    gone_ms: int = 0
+    """From then on the victim does nothing; until then what it had begun may still be committed."""
     healed_ms: int | None = None
     partitions: frozenset[int] = frozenset()
     """Of admission: those that the victim served."""
@@ -62,7 +64,7 @@ class Faults:
         self.done.append(damage)
         match fault.kind.target:
             case "broker":
-                await self._restart_broker(fault)
+                await self._restart_broker(fault, damage)
             case "store":
                 self._proxy.turn("refuse" if fault.kind.action == "refuse" else "slow")
                 await asyncio.sleep(fault.lasts_s)
@@ -87,6 +89,7 @@ class Faults:
                 damage.began_ms = _now_ms()
             case "stop":
                 member.pause()
+        damage.gone_ms = _now_ms()
         if member.stage == "worker":
             damage.jobs = {job: name for job, name in self._observer.running.items() if f"-{member.pid}-" in name}
         await asyncio.sleep(fault.lasts_s)
@@ -95,9 +98,11 @@ class Faults:
         else:
             member.start()
 
-    async def _restart_broker(self, fault: Fault) -> None:
+    async def _restart_broker(self, fault: Fault, damage: Damage) -> None:
         async with self._broker:
+            damage.began_ms = _now_ms()
             await asyncio.to_thread(self._stack.stop, "kafka", hard=fault.kind.action == "kill")
+            damage.gone_ms = _now_ms()
             await asyncio.sleep(fault.lasts_s)
             await asyncio.to_thread(self._stack.start, "kafka")
 

@@ -24,10 +24,10 @@ def recovery_s(
     first report on any of them. A broker hits every partition that is ``busy``: those to which requests come.
     """
     if damage.fault.kind.target == "worker":
-        after = [one.at_ms for one in reports if one.job in damage.jobs and one.at_ms > damage.began_ms + _SETTLING_MS]
+        after = [one.at_ms for one in reports if one.job in damage.jobs and one.at_ms > damage.gone_ms + _SETTLING_MS]
         return (min(after) - damage.began_ms) / 1000 if after else None
     hit = busy if damage.fault.kind.target == "broker" else damage.partitions & busy
-    firsts = [_first_after(commits[partition], damage.began_ms + _SETTLING_MS) for partition in hit]
+    firsts = [_first_after(commits[partition], damage.gone_ms + _SETTLING_MS) for partition in hit]
     found = [first - damage.began_ms for first in firsts if first is not None]
     return max(found) / 1000 if found else None
 

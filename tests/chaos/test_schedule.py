@@ -40,7 +40,7 @@ def test_a_schedule_is_whole(seed: int) -> None:
 
 def damage(target: str, action: str, *, partitions: frozenset[int] = frozenset(), healed_ms: int = 13_000) -> Damage:
     kind = Kind(target, action)  # type: ignore[arg-type]
-    return Damage(Fault(10.0, kind, 0, 1.0), 10_000, healed_ms, partitions)
+    return Damage(Fault(10.0, kind, 0, 1.0), 10_000, 10_000, healed_ms, partitions)
 
 
 def test_a_partition_is_served_again_at_its_first_commit() -> None:
