@@ -7,6 +7,7 @@ grow, and gets no more.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -44,8 +45,10 @@ class Queues:
         """Where a job of ``model`` waits least; None when nobody takes new jobs.
 
         ``sent_to`` is all that this partition has out, by worker. Of equal waits a worker that has the model loaded
-        comes first, then the faster one; then each admission partition begins its search elsewhere, so that they do
-        not all run to the same one between two reports.
+        comes first, then the faster one, then each admission partition has its own order. What other partitions have
+        sent since the reports nobody knows: as much more than we did as they weigh more, and beyond that each partition
+        guesses otherwise. By the same figures all would run to the same worker, and those that send most be the first
+        to leave it for a better one.
         """
         count = len(self.workers)
         if not count:
@@ -53,6 +56,7 @@ class Queues:
         if count == 1:
             return self.workers[0]
         typical = _mean_rate(self.workers)
+        unknown_ms = self._unknown_ms(typical)
 
         def key(index: int) -> tuple[int, bool, int, int]:
             heard = self.workers[index]
@@ -62,9 +66,22 @@ class Queues:
             rate = beat.rate_milliunits_s or typical
             done = rate * min(max(0, self.at_ms - heard.at_ms), _TRUSTED_MS) // 1000
             wait_ms = (max(0, beat.backlog_milliunits - done) + unnamed) * 1000 // rate
+            wait_ms += self._guess_ms(heard, unknown_ms)
             return wait_ms, model not in beat.models, -rate, (index - self.admission_partition) % count
 
         return self.workers[min(range(count), key=key)]
+
+    def _unknown_ms(self, typical: int) -> int:
+        """How far others may have changed a wait since the reports: by their part of two reports, and while the fleet
+        has less to do than that, by as long as it has."""
+        rate = sum(heard.beat.rate_milliunits_s or typical for heard in self.workers)
+        whole_ms = sum(heard.beat.backlog_milliunits for heard in self.workers) * 1000 // rate
+        return min(whole_ms, _TRUSTED_MS * (self.all_weight - self.own_weight) // self.all_weight)
+
+    def _guess_ms(self, heard: Heard, unknown_ms: int) -> int:
+        # Drawn from the report: a decision made again after a crash guesses the same.
+        drawn = zlib.crc32(f"{self.admission_partition}/{heard.beat.instance}/{heard.at_ms}".encode())
+        return drawn % (unknown_ms + 1)
 
     def place(self, worker: Heard) -> Place:
         """Of a worker's partitions the one that this admission partition shares with the fewest others.

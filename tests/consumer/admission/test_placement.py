@@ -61,11 +61,27 @@ def test_what_no_report_names_yet_counts() -> None:
 
 
 def test_others_are_taken_to_do_as_we_do() -> None:
-    pool = [worker("a", rate_milliunits_s=1_000), worker("b", rate_milliunits_s=1_000, backlog_milliunits=1_500)]
-    for weights, name in (((1, 1), "a"), ((2, 3), "a"), ((1, 2), "b")):
+    pool = [worker("a", rate_milliunits_s=1_000), worker("b", rate_milliunits_s=1_000, backlog_milliunits=6_000)]
+    for weights, name in (((1, 1), "a"), ((2, 3), "a"), ((1, 20), "b")):
         found = Queues(pool, 0, NOON_MS, {}, *weights).shortest({"a": 900}, "m")
         assert found is not None
         assert found.beat.instance == name
+
+
+@given(pools(), st.integers(0, 11), st.integers(1, 50))
+def test_a_guess_is_off_by_less_than_two_reports(pool: list[Heard], partition: int, all_weight: int) -> None:
+    rates = [heard.beat.rate_milliunits_s for heard in pool if heard.beat.rate_milliunits_s]
+    typical = max(1, sum(rates) // len(rates)) if rates else 1
+    waits = {h.beat.instance: h.beat.backlog_milliunits * 1000 // (h.beat.rate_milliunits_s or typical) for h in pool}
+    chosen = Queues(pool, partition, NOON_MS, {}, 1, all_weight).shortest({}, "m")
+    assert chosen is not None
+    assert waits[chosen.beat.instance] - min(waits.values()) <= 2_000 * (all_weight - 1) // all_weight
+
+
+def test_partitions_leave_the_best_to_each_other() -> None:
+    pool = [worker(f"w{n}", rate_milliunits_s=1_000, backlog_milliunits=1_000 + 50 * n) for n in range(6)]
+    chosen = [Queues(pool, partition, NOON_MS, {}, 1, 6).shortest({}, "m") for partition in range(6)]
+    assert len({heard.beat.instance for heard in chosen if heard}) >= 3
 
 
 def test_a_worker_goes_on_between_two_reports_but_not_for_ever() -> None:
