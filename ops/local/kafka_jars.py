@@ -18,9 +18,9 @@ from ops.local.errors import LocalStackError
 if TYPE_CHECKING:
     from jgo.maven import Artifact
 
-# Not newer: 4.3.0 and 4.4.0 take a partition that is without a leader for a moment for a deleted one, and leave out the
-# markers of its transactions (`KRaftMetadataCache.getPartitionLeaderEndpoint`). A single broker that is stopped or started
-# is in that moment, and what was committed comes to light, a second time, with the next transaction.
+# Not newer: 4.3.0 and 4.4.0 take a partition that has no leader for a moment for a deleted one, and leave out the
+# markers of its transactions (`KRaftMetadataCache.getPartitionLeaderEndpoint`). That moment comes whenever a single
+# broker is stopped or started; what was committed then comes to light with the next transaction, beside its repetition.
 KAFKA_VERSION = "4.2.2"
 
 _CACHE_NAME = f"kafka-{KAFKA_VERSION}"
