@@ -33,7 +33,7 @@ class Heard:
     @cached_property
     def _jobs(self) -> frozenset[tuple[str, str, int]]:
         # Made when it is first asked for: of most heartbeats nobody asks.
-        return frozenset((job.tenant, job.request_id, job.attempt) for job in self.beat.held)
+        return frozenset(job[:3] for job in self.beat.held)
 
 
 @dataclass(frozen=True)
