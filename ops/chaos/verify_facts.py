@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.audit import AUDIT_HEADER, AuditNote
 from schemas.connection import KafkaSettings
 from schemas.events import DeadLetter
-from schemas.topics import ADMISSION_INPUTS, Topics
+from schemas.topics import Topics
 from transport.errors import Unavailable
 from transport.reader import bounds, open_reader
 from transport.records import Record, TopicPartition
@@ -37,6 +38,8 @@ class Said:
     partition: int
     offset: int
     at_ms: int
+    note: AuditNote | None = None
+    """Of an answer: the record that it answers."""
 
     @property
     def request(self) -> tuple[str, str]:
@@ -57,6 +60,7 @@ class Facts:
     """Each list in the order of its partitions, and within one in the order of the log."""
 
     requests: list[Record] = field(default_factory=list)
+    rerouted: list[Record] = field(default_factory=list)
     results: list[Said] = field(default_factory=list)
     own_results: dict[str, list[Said]] = field(default_factory=dict)
     usage: list[Said] = field(default_factory=list)
@@ -93,7 +97,7 @@ async def read_facts(kafka: KafkaSettings, pools: Iterable[str], own_topics: Ite
     async def said(topic: str) -> list[Said]:
         return [_said(record) for record in await read(topic)]
 
-    facts.requests = await read(topics.requests)
+    facts.requests, facts.rerouted = await read(topics.requests), await read(topics.rerouted)
     facts.results, facts.usage = await said(topics.results), await said(topics.usage)
     facts.own_results = {tenant: await said(topic) for tenant, topic in own.items()}
     facts.jobs = [one for topic in jobs for one in await said(topic)]
@@ -103,9 +107,13 @@ async def read_facts(kafka: KafkaSettings, pools: Iterable[str], own_topics: Ite
     ]
     for record in await read(topics.ledger):
         _enter(facts.ledger, record)
-    for name in ADMISSION_INPUTS:
-        last = {record.partition: record.offset for record in await read(topics.inputs()[name])}
-        facts.ends[name] = {partition: offset + 1 for partition, offset in last.items()}
+    inputs: dict[str, Sequence[Record | Said]] = {
+        "requests": facts.requests,
+        "rerouted": facts.rerouted,
+        "outcomes": facts.outcomes,
+    }
+    for name, records in inputs.items():
+        facts.ends[name] = {record.partition: record.offset + 1 for record in records}
     return facts
 
 
@@ -141,6 +149,7 @@ def _said(record: Record) -> Said:
         partition=record.partition,
         offset=record.offset,
         at_ms=record.timestamp_ms,
+        note=AuditNote.model_validate_json(headers[AUDIT_HEADER]) if AUDIT_HEADER in headers else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ def check_requests(facts: Facts, journal: Mapping[int, Line]) -> Iterator[Violat
     yield from _what_was_acked_is_there(facts, journal)
     yield from _said_once(facts)
     yield from _answered_once(facts, journal)
+    yield from _answers_are_to_records(facts)
     yield from _forged_are_dead_letters(facts, journal)
     yield from _ended_once(facts)
     yield from _as_their_kind_demands(facts, journal)
@@ -109,6 +111,29 @@ def _answered_once(facts: Facts, journal: Mapping[int, Line]) -> Iterator[Violat
             of = (event.tenant, str(event.content.get("of") or event.request_id))
             if not accepted[of]:
                 yield Violation("doubled", _of(event), "called a duplicate, of a request that was never accepted")
+
+
+def _answers_are_to_records(facts: Facts) -> Iterator[Violation]:
+    """Each answer names the record that it answers: one that is there, with this content, and with no other answer."""
+    bodies = {
+        (name, record.partition, record.offset): hashlib.sha256(record.value or b"").hexdigest()
+        for name, records in (("requests", facts.requests), ("rerouted", facts.rerouted))
+        for record in records
+    }
+    answered = set[tuple[str, int, int]]()
+    for event in facts.results:
+        if event.kind not in ANSWERS and event.kind not in CANCEL_ANSWERS:
+            continue
+        if event.note is None:
+            yield Violation("foreign", _of(event), f"{event.kind} does not say what it is the answer to")
+            continue
+        place = (event.note.input, event.note.partition, event.note.offset)
+        where = "{} {}:{}".format(*place)
+        if place in answered:
+            yield Violation("doubled", _of(event), f"{event.kind} is a second answer to the record at {where}")
+        answered.add(place)
+        if bodies.get(place) != event.note.body_sha256:
+            yield Violation("foreign", _of(event), f"{event.kind} answers another content than that at {where}")
 
 
 def _forged_are_dead_letters(facts: Facts, journal: Mapping[int, Line]) -> Iterator[Violation]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 from ops.chaos.journal import NUMBER_HEADER, Acked, Line, Sent, SentKind
 from ops.chaos.verify_facts import Facts, LedgerFacts, Said
+from ops.chaos.verify_requests import ANSWERS, CANCEL_ANSWERS
+from schemas.audit import AuditNote
 from schemas.errors import Code, ErrorBody
 from schemas.events import DeadLetter
 from transport.records import Record
@@ -21,6 +24,7 @@ class Story:
     def __init__(self) -> None:
         self.facts = Facts(ends={"requests": {0: 6}})
         self.journal: dict[int, Line] = {}
+        self._answered = 0
         self._held = self._settled = self._refunded = 0
         for name, kind in (("a", "valid"), ("b", "valid"), ("a", "duplicate"), ("c", "invalid"), ("d", "unsigned")):
             self._send(name, kind)  # type: ignore[arg-type]
@@ -53,7 +57,7 @@ class Story:
         events: list[Said] = getattr(self.facts, topic)
         said = Said(
             kind, "acme", name, f"{topic} {len(events)}", {"tenant": "acme", "request_id": name, **content}, 0,
-            len(events), at_ms,
+            len(events), at_ms, self._note(kind),
         )  # fmt: skip
         events.append(said)
         return said
@@ -86,6 +90,23 @@ class Story:
         for event in self._events(topic):
             if (event.kind, event.request_id) == (kind, name):
                 event.content.update(content)
+
+    def _note(self, kind: str) -> AuditNote | None:
+        if kind not in ANSWERS and kind not in CANCEL_ANSWERS:
+            return None
+        # Which record is whose does not matter to the rules; that there is one for each does.
+        self._answered += 1
+        return AuditNote(
+            issuer="acme",
+            kid="acme-1",
+            type="-",
+            id="-",
+            body_sha256=hashlib.sha256(b"").hexdigest(),
+            input="requests",
+            partition=0,
+            offset=self._answered - 1,
+            tenants_version=1,
+        )
 
     def _events(self, topic: str) -> Iterable[Said]:
         found: list[Said] = getattr(self.facts, topic)

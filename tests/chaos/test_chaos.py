@@ -45,7 +45,7 @@ def test_a_minute_of_everything(tmp_path: Path) -> None:
 async def test_a_planted_bug_is_found(bug: str, kinds: Sequence[Kind], rules: set[str], tmp_path: Path) -> None:
     course = Course(
         SEED,
-        30.0,
+        22.0,
         kinds=kinds,
         admission=(sys.executable, "-m", "tests.chaos.planted", bug),
         quiet_s=10.0,

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,15 @@ def two_decisions(story: Story) -> None:
 
 def no_answer(story: Story) -> None:
     story.drop("results", "generation.rejected", "c")
+
+
+def second_answer_to_a_record(story: Story) -> None:
+    [first, second] = [event for event in story.facts.results if event.kind == "generation.accepted"]
+    story.facts.results[story.facts.results.index(second)] = replace(second, note=first.note)
+
+
+def answer_to_another_content(story: Story) -> None:
+    story.facts.requests[0] = replace(story.facts.requests[0], value=b"other")
 
 
 def no_answer_to_a_cancel(story: Story) -> None:
@@ -149,6 +159,8 @@ def job_forgotten(story: Story) -> None:
         (foreign_record, "foreign"),
         (two_decisions, "doubled"),
         (no_answer, "missing"),
+        (second_answer_to_a_record, "doubled"),
+        (answer_to_another_content, "foreign"),
         (no_answer_to_a_cancel, "missing"),
         (a_duplicate_of_nothing, "doubled"),
         (no_end, "missing"),
