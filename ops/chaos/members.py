@@ -18,7 +18,9 @@ import psutil
 
 from ops.cli.services import MODULES
 
-__all__ = ["Member", "supervise"]
+__all__ = ["Member", "Stage", "supervise"]
+
+Stage = Literal["admission", "worker"]
 
 _TERM_LIMIT_S = 20.0
 _POLL_S = 0.1
@@ -29,7 +31,7 @@ _EXIT_CONFIGURATION = 78
 class Member:
     """One process of admission, or one worker with its engine."""
 
-    stage: Literal["admission", "worker"]
+    stage: Stage
     number: int
     environment: Mapping[str, str] = field(repr=False)
     log: Path

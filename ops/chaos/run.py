@@ -15,7 +15,7 @@ from ops.chaos.driver import drive
 from ops.chaos.faults import Damage, Faults
 from ops.chaos.installation import TENANTS, Installation
 from ops.chaos.journal import Journal, SentKind
-from ops.chaos.members import Member, supervise
+from ops.chaos.members import Member, Stage, supervise
 from ops.chaos.observer import Observer
 from ops.chaos.plan import SHARES, Plan
 from ops.chaos.proxy import StoreProxy
@@ -47,8 +47,8 @@ class Course:
     """Requests a second."""
     kinds: Sequence[Kind] = KINDS
     shares: Mapping[SentKind, int] = field(default_factory=lambda: SHARES)
-    admission: Sequence[str] = ()
-    """The command of admission's processes; empty: the service itself."""
+    commands: Mapping[Stage, Sequence[str]] = field(default_factory=dict)
+    """What is run in place of a service."""
     quiet_s: float = 30.0
     """After the end: who has still not ended when nothing has happened for so long is lost."""
     settle_s: float = 300.0
@@ -120,9 +120,11 @@ class Chaos:
             # One of them has a name that it keeps, as in a StatefulSet; the other has not.
             named = {"EASEL_ADMISSION_INSTANCE_ID": f"admission-{number}"} if number == 0 else {}
             log = self.folder / "logs" / f"admission-{number}.log"
-            admission = Member("admission", number, {**environment, **named}, log, self._course.admission)
+            commands = self._course.commands
+            admission = Member("admission", number, {**environment, **named}, log, commands.get("admission", ()))
             admission.instance = named.get("EASEL_ADMISSION_INSTANCE_ID")
-            worker = Member("worker", number, environment, self.folder / "logs" / f"worker-{number}.log")
+            log = self.folder / "logs" / f"worker-{number}.log"
+            worker = Member("worker", number, environment, log, commands.get("worker", ()))
             members += [admission, worker]
         return members
 

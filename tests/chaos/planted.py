@@ -1,4 +1,4 @@
-"""Admission with a bug in it, for showing that the verifier would find it: ``python -m tests.chaos.planted NAME``."""
+"""Services with a bug in them, to show that the verifier would find it: ``python -m tests.chaos.planted NAME``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consumer.admission import decide
-from consumer.admission.__main__ import main
+from consumer.admission.__main__ import main as admission
 from consumer.admission.endings import end_succeeded
 from consumer.admission.keys import RequestKey
 from consumer.admission.outcomes import outcome
 from consumer.admission.rules import Rules
 from consumer.admission.state import Effects, EndedRequest, OpenRequest, PartitionState
+from consumer.generation.__main__ import main as worker
+from consumer.generation.jobs import Job
+from consumer.generation.reports import Reports
 from schemas.jobs import JobSucceeded, Outcome
+from schemas.outputs import Manifest
 from transport.records import Ack, Outgoing, TopicPartition
 from transport.transactions import FencedProducer
 
@@ -53,7 +57,7 @@ def no_fence() -> None:
 
 
 def settle_twice() -> None:
-    """A success that is reported again settles again."""
+    """A success that is reported again settles again. A worker that ``repeats`` makes that frequent."""
     settled: dict[RequestKey, OpenRequest] = {}
 
     def planted(state: PartitionState, event: Outcome, key: RequestKey, rules: Rules, at_ms: int) -> Effects:
@@ -67,8 +71,25 @@ def settle_twice() -> None:
     decide.outcome = planted  # type: ignore[attr-defined]
 
 
-BUGS = {plant.__name__: plant for plant in (commit_before_send, no_fence, settle_twice)}
+def repeats() -> None:
+    """No bug: each success is reported twice, as by a worker that was lost before it committed how far it was."""
+    succeeded = Reports.succeeded
+
+    async def planted(self: Reports, job: Job, manifest: Manifest) -> None:
+        await succeeded(self, job, manifest)
+        await succeeded(self, job, manifest)
+
+    Reports.succeeded = planted  # type: ignore[method-assign]
+
+
+PLANTED = {
+    "commit_before_send": (commit_before_send, admission),
+    "no_fence": (no_fence, admission),
+    "settle_twice": (settle_twice, admission),
+    "repeats": (repeats, worker),
+}
 
 if __name__ == "__main__":
-    BUGS[sys.argv[1]]()
+    plant, main = PLANTED[sys.argv[1]]
+    plant()
     main()
