@@ -132,7 +132,7 @@ def fairness(
     seconds: Annotated[float, typer.Option(help="Virtual seconds of each busy fleet.", min=10.0)] = _BUSY_S,
     as_json: Json = False,
 ) -> None:
-    """Who gets how much of a busy fleet: the real decisions in virtual time. Exit code 1 when a bar is missed."""
+    """Who gets how much of a busy fleet: the decisions in virtual time, and a real run. Exit code 1 below a bar."""
     _fairness(seconds, as_json=as_json)
 
 

@@ -41,12 +41,13 @@ def test_a_missed_bar_is_told_and_all_is_kept(tmp_path: Path) -> None:
     good = Busy({"a": 1, "b": 1}, {"a": 100, "b": 100}, 0.0)
     waits = cases.Light([10.0] * 20, [900.0] * 20, 1_000.0)
     aged = cases.Ageing(passed_after_ms=1_000, low_done=3)
-    held = report(good, good, waits, aged, good)
+    held = report(good, good, waits, aged, good, good)
     assert held.missed == []
     assert held.line == {"jain": 1.0, "weights_error": 0.0, "light_wait_ratio": 0.891, "idle_share": 0.0}
     path = save(held, {"at": "2026-11-21T12:00:00+00:00"}, tmp_path)
     assert path.with_suffix(".png").stat().st_size > 10_000
 
     unfair = Busy({"a": 1, "b": 1}, {"a": 100, "b": 50}, 0.3)
-    missed = report(unfair, good, replace(waits, beside_ms=[9_000.0] * 20), replace(aged, passed_after_ms=10**6), good)
+    late = replace(waits, beside_ms=[9_000.0] * 20)
+    missed = report(unfair, good, late, replace(aged, passed_after_ms=10**6), good, good)
     assert len(missed.missed) == 4

@@ -8,6 +8,7 @@ from statistics import quantiles
 from ops.bench.fairness import cases
 from ops.bench.fairness.cases import Ageing, Busy, Light
 from ops.bench.fairness.plot import plot
+from ops.bench.fairness.real import real_run
 from ops.bench.fairness.workers import Speed
 from ops.bench.report import Progress, Report, table_of
 
@@ -21,7 +22,9 @@ JAIN, WEIGHTS, WAIT, IDLE = 0.98, 0.03, 1.5, 0.02
 
 _FEW, _MANY = 8, 50
 _TENANTS, _MANY_TENANTS = 24, 500
-_CASES = 5
+_CASES = 6
+_REAL_EACH = 600
+"""Pictures that each tenant of the real run asks for."""
 _EVEN = Speed(room=8, full_ms=1_000)
 """A worker of the fleet on which one batch is the same everywhere."""
 _LIGHT_REQUESTS = 60
@@ -44,11 +47,13 @@ def bench_fairness(seconds: float, on_progress: Progress) -> Report:
         2 * seconds,
     )
     on_progress(5, _CASES)
-    return report(equal, weighted, waits, aged, many)
+    real = real_run(_REAL_EACH)
+    on_progress(6, _CASES)
+    return report(equal, weighted, waits, aged, many, real)
 
 
-def report(equal: Busy, weighted: Busy, waits: Light, aged: Ageing, many: Busy) -> Report:
-    """What came of it. The line holds the worst of each kind."""
+def report(equal: Busy, weighted: Busy, waits: Light, aged: Ageing, many: Busy, real: Busy) -> Report:
+    """What came of it. The line holds the worst of each kind in virtual time; the real run stands beside it."""
     line = {
         "jain": round(min(cases.jain(equal.by_weight), cases.jain(many.by_weight)), 4),
         "weights_error": round(max(cases.weights_error(weighted), cases.weights_error(many)), 4),
@@ -70,6 +75,11 @@ def report(equal: Busy, weighted: Busy, waits: Light, aged: Ageing, many: Busy) 
         [name, f"{cases.jain(b.by_weight):.4f}", f"{cases.weights_error(b):.2%}", f"{b.idle_share:.2%}"]
         for name, b in busy.items()
     ]
+    real_rows = [
+        [f"{name} (weight {real.weights[name]})", f"{number:,}", f"{number / real.weights[name]:,.1f}"]
+        for name, number in sorted(real.pictures.items())
+    ]
+    real_rows.append(["Jain; weights off by", f"{cases.jain(real.by_weight):.4f}", f"{cases.weights_error(real):.2%}"])
     waiting = [
         [name, *(f"{_percentile(found, each):,.0f}" for each in (50, 95)), f"{max(found):,.0f}"]
         for name, found in (("alone", waits.alone_ms), ("beside 10,000", waits.beside_ms))
@@ -83,10 +93,12 @@ def report(equal: Busy, weighted: Busy, waits: Light, aged: Ageing, many: Busy) 
         [
             table_of(["all want more than there is", "Jain", "weights off by", "idle while work waits"], rows),
             table_of(["ms until a light tenant's work begins", "p50", "p95", "most"], waiting),
+            table_of(["a real run, until the first had all of its own", "pictures", "for its weight"], real_rows),
             table_of(["priority", "passed by what came later by, s", "bound, s", "low ones served"], low),
         ],
         {
             "pictures": {name: dict(found.pictures) for name, found in busy.items()},
+            "real": {"weights": dict(real.weights), "pictures": dict(real.pictures)},
             "light_ms": {"alone": list(waits.alone_ms), "beside": list(waits.beside_ms), "batch": waits.batch_ms},
             "ageing": {"passed_after_ms": aged.passed_after_ms, "bound_ms": aged.bound_ms, "low_done": aged.low_done},
         },
