@@ -120,7 +120,7 @@ class Plan:
             "priority": chance.choice(["low", "normal", "normal", "high"]),
             "metadata": {"n": str(self._number)},
         }
-        if chance.random() < 0.1:
+        if kind != "poison" and chance.random() < 0.1:
             # Few enough prompts and seeds that some are asked for again.
             body |= {"prompt": "one of a few", "seed": chance.randrange(_SEEDS), "images": 1, "steps": 4}
         if kind == "invalid":

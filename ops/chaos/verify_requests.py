@@ -187,8 +187,6 @@ def _as_their_kind_demands(facts: Facts, journal: Mapping[int, Line]) -> Iterato
     for request in accepted:
         if kinds[request] & _NEVER_ACCEPTED:
             yield Violation("doubled", "/".join(request), f"{', '.join(kinds[request])}, and accepted all the same")
-        if kinds[request] & FORGED:
-            yield Violation("doubled", "/".join(request), "forged, and accepted all the same")
     for (tenant, key), names in by_key.items():
         bound = [name for name in names if (tenant, name) in accepted and "conflict" not in kinds[tenant, name]]
         if len(bound) > 1:

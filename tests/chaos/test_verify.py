@@ -19,6 +19,8 @@ from schemas.connection import StoreSettings
 from tests.chaos.facts import COST, DAY, Story
 from transport.objects import ObjectStore
 
+EMPTY = dict.fromkeys(("held", "settled", "refunded", "outstanding"), 0)
+
 
 def found(story: Story) -> list[Violation]:
     return [*check_requests(story.facts, story.journal), *check_books(story.facts), *check_work(story.facts)]
@@ -51,6 +53,31 @@ def second_answer_to_a_record(story: Story) -> None:
 
 def answer_to_another_content(story: Story) -> None:
     story.facts.requests[0] = replace(story.facts.requests[0], value=b"other")
+
+
+def answer_to_nothing(story: Story) -> None:
+    story.facts.results[0] = replace(story.facts.results[0], note=None)
+
+
+def two_events_of_one_id(story: Story) -> None:
+    first, second = story.facts.results[:2]
+    story.facts.results[1] = replace(second, event_id=first.event_id)
+
+
+def accepted_each_time(story: Story) -> None:
+    [again] = [event for event in story.facts.results if event.kind == "generation.duplicate"]
+    story.facts.results[story.facts.results.index(again)] = replace(
+        again, kind="generation.accepted", content={"cost_milliunits": 0}
+    )
+
+
+def ended_before_accepted(story: Story) -> None:
+    story.facts.results[0] = replace(story.facts.results[0], offset=99)
+
+
+def settled_in_two_parts(story: Story) -> None:
+    story.change("usage", "usage.settled", "a", milliunits=COST - 1)
+    story.say("usage", "usage.settled", "a", milliunits=1, day={**EMPTY, "period": DAY}, month={**EMPTY, "period": DAY})
 
 
 def no_answer_to_a_cancel(story: Story) -> None:
@@ -150,6 +177,23 @@ def job_after_the_end(story: Story) -> None:
 
 def job_forgotten(story: Story) -> None:
     story.drop("outcomes", "job.failed", "b")
+
+
+@pytest.mark.parametrize(
+    ("falsify", "words"),
+    [
+        (answer_to_nothing, "does not say what it is the answer to"),
+        (two_events_of_one_id, "stands on results twice"),
+        (accepted_each_time, "accepted 2 times"),
+        (ended_before_accepted, "ended before it was accepted"),
+        (settled_in_two_parts, "settled 2 times"),
+        (not_refunded, "neither settled nor refunded"),
+    ],
+)
+def test_it_says_what_it_found(falsify: Callable[[Story], None], words: str) -> None:
+    story = Story()
+    falsify(story)
+    assert any(words in str(violation) for violation in found(story))
 
 
 @pytest.mark.parametrize(
