@@ -192,8 +192,15 @@ def _as_their_kind_demands(facts: Facts, journal: Mapping[int, Line]) -> Iterato
         if len(bound) > 1:
             yield Violation("doubled", f"{tenant}, key {key}", f"accepted as {', '.join(bound)}", len(bound) - 1)
     for event in facts.results:
-        if event.kind == "generation.succeeded" and "poison" in kinds[event.request]:
-            yield Violation("doubled", _of(event), "succeeded, though it ends every engine")
+        if "conflict" in kinds[event.request]:
+            # Where the first was refused, the other content under its id may have been the one that was accepted.
+            continue
+        is_poison = "poison" in kinds[event.request]
+        if event.kind == "generation.succeeded" and is_poison:
+            yield Violation("blame", _of(event), "succeeded, though it ends every engine")
+        elif event.kind == "generation.failed" and is_poison != (event.content["error"]["code"] == "poison"):
+            names = ", ".join(sorted(kinds[event.request]))
+            yield Violation("blame", _of(event), f"{names}, failed with {event.content['error']['code']}")
 
 
 def _own_topics_say_the_same(facts: Facts) -> Iterator[Violation]:

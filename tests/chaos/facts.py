@@ -38,7 +38,7 @@ class Story:
         self.say("results", "generation.rejected", "c")
         self.say("results", "generation.succeeded", "a", cost_milliunits=COST, refunded_milliunits=0, outputs=[])
         self._move("settled", "a", COST)
-        self.say("results", "generation.failed", "b", cost_milliunits=0, refunded_milliunits=COST)
+        self.say("results", "generation.failed", "b", cost_milliunits=0, refunded_milliunits=COST, error={"code": "-"})
         self._move("refunded", "b", COST)
         self.say("results", "generation.cancel_refused", "a", cancel_id="k")
         self.letter(4)

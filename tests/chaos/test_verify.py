@@ -93,7 +93,7 @@ def no_end(story: Story) -> None:
 
 
 def two_ends(story: Story) -> None:
-    story.say("results", "generation.failed", "a", cost_milliunits=0, refunded_milliunits=0)
+    story.say("results", "generation.failed", "a", cost_milliunits=0, refunded_milliunits=0, error={"code": "-"})
 
 
 def an_end_of_nothing(story: Story) -> None:
@@ -115,6 +115,14 @@ def two_under_one_key(story: Story) -> None:
 
 def poison_succeeded(story: Story) -> None:
     story.journal[1].sent = story.journal[1].sent.model_copy(update={"kind": "poison"})
+
+
+def poison_called_otherwise(story: Story) -> None:
+    story.journal[2].sent = story.journal[2].sent.model_copy(update={"kind": "poison"})
+
+
+def mate_of_poison_blamed(story: Story) -> None:
+    story.change("results", "generation.failed", "b", error={"code": "poison"})
 
 
 def forgery_lost(story: Story) -> None:
@@ -213,7 +221,9 @@ def test_it_says_what_it_found(falsify: Callable[[Story], None], words: str) -> 
         (said_twice, "doubled"),
         (invalid_accepted, "doubled"),
         (two_under_one_key, "doubled"),
-        (poison_succeeded, "doubled"),
+        (poison_succeeded, "blame"),
+        (poison_called_otherwise, "blame"),
+        (mate_of_poison_blamed, "blame"),
         (forgery_lost, "missing"),
         (good_one_in_dead_letters, "dead letter"),
         (own_topic_lacks_one, "missing"),
