@@ -26,6 +26,8 @@ PACKAGES = ("aiokafka", "pydantic", "minio")
 """What the figures depend on."""
 
 _INTERVAL_S = 10.0
+_LEAST = 4
+"""Samples: one for each quarter of the time."""
 # The cleaner looks as often as the ledger's times are shorter than they are.
 _BROKER = {"log.cleaner.backoff.ms": "5000", "file.delete.delay.ms": "5000", "log.retention.check.interval.ms": "10000"}
 
@@ -59,7 +61,6 @@ def bench_soak(minutes: float, per_s: float, folder: Path, on_progress: Progress
     Raises ``BenchError``, and ``LocalStackError`` where the broker or the store can't be started.
     """
     scale_topics()
-    intervals = max(4, round(minutes * 60 / _INTERVAL_S))
     samples: list[Sample] = []
     with fresh_stack(_BROKER) as (stack, home):
         stack.up()
@@ -70,12 +71,13 @@ def bench_soak(minutes: float, per_s: float, folder: Path, on_progress: Progress
             installation.start()
             loop = Loop(stack, installation, home / "drive")
             try:
-                _soak(stack, installation, loop, home, per_s, intervals, samples, on_progress)
+                _soak(stack, installation, loop, home, per_s, minutes * 60, samples, on_progress)
             finally:
                 loop.stop()
         finally:
             installation.stop()
-    plot(samples, folder / "soak.svg", per_s)
+        # Before what was stored is removed, which takes a while.
+        plot(samples, folder / "soak.svg", per_s)
     return _report(samples, per_s)
 
 
@@ -85,12 +87,12 @@ def _soak(
     loop: Loop,
     home: Path,
     per_s: float,
-    intervals: int,
+    seconds: float,
     samples: list[Sample],
     on_progress: Progress,
 ) -> None:
     began = time.monotonic()
-    for number in range(intervals):
+    while len(samples) < _LEAST or time.monotonic() - began < seconds:
         latencies = loop.pace(round(per_s * _INTERVAL_S), per_s)
         pids = {name: part.process.pid for name, part in installation.services.items()}
         samples.append(
@@ -105,7 +107,7 @@ def _soak(
                 ledger_mib=_size_mib(home, f"{installation.prefix}.ledger-"),
             )
         )
-        on_progress(number + 1, intervals)
+        on_progress(round(min(seconds, samples[-1].at_s)), round(seconds))
 
 
 async def _records(installation: Installation) -> int:

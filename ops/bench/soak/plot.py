@@ -33,7 +33,7 @@ def plot(samples: Sequence[Sample], path: Path, per_s: float) -> None:
     for axes in (latency, memory, ledger):
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper left")
-    size.legend(loc="upper right")
+        axes.legend(loc="center left")
+    size.legend(loc="center right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
