@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from schemas.errors import Code, EaselError
+from schemas.values import frozen
 
 __all__ = ["JSON", "MAX_HEADER_BYTES", "Envelope", "Headers"]
 
@@ -32,7 +33,7 @@ _FIRST = (("content-type", JSON.encode()), ("ce_specversion", b"1.0"))
 _USUAL = {_PREFIX + name: name for name in (*_REQUIRED, "subject", "time", "signature")}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Envelope:
     """One event. ``data`` is the value as it was on the wire: signatures are over these bytes."""
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from schemas.values import frozen
 
 __all__ = ["Ack", "Headers", "Outgoing", "Record", "TopicPartition", "records_of"]
 
@@ -23,7 +24,7 @@ else:
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Record:
     """A record as it stands in a partition.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from consumer.admission import quota
 from consumer.admission.cache import Hit, look_up
 from consumer.admission.fleet_view import Fleet
@@ -16,11 +14,12 @@ from schemas.errors import Code, EaselError, ErrorType
 from schemas.events import Limit
 from schemas.requests import GenerationRequest, Parameters
 from schemas.tenants import Tenant
+from schemas.values import frozen
 
 __all__ = ["Examined", "examine"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Examined:
     """A request that could be made, and what its tenant's account says to it."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from schemas.jobs import JobCanceled, JobDeleted, JobFailed, JobReleased, JobSta
 from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest, invalid_request, read_wish
 from schemas.signing import IDEMPOTENCY_KEY, verify
 from schemas.tenants import Tenant
+from schemas.values import frozen
 from transport.partitioning import partition_of
 from transport.records import Record
 
@@ -39,7 +39,7 @@ REPLAY_HEADER = "easel_replay"
 """On ``rerouted`` too: the place of the dead letter that a replayed request was taken from."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Submission:
     """A request event whose signature holds."""
 

@@ -6,7 +6,7 @@ Pure: time comes in as the broker's milliseconds, and what changes comes back as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from schemas.errors import Code, EaselError, ErrorType
 from schemas.events import Balance, Limit
 from schemas.tenants import Limits, Tenant
+from schemas.values import frozen
 
 __all__ = ["Account", "Bucket", "Period", "QuotaExceeded", "balance", "hold", "periods_of", "release", "take_token"]
 
@@ -22,7 +23,7 @@ _KEPT_DAYS = 3
 _KEPT_MONTHS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bucket:
     """A token bucket. ``level`` counts 60,000ths of a request: r requests a minute are exactly r of them a ms."""
 
@@ -30,7 +31,7 @@ class Bucket:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Period:
     """What a day or a month has seen, in milli-units. Always ``held = settled + refunded + outstanding``."""
 
@@ -48,7 +49,7 @@ class Period:
         return self.held - self.refunded
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """A tenant's whole account: it lives in one partition's ledger, and nowhere else."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from consumer.admission.keys import RequestKey
 from consumer.admission.known_by import KeptResult
 from schemas.jobs import JobStarted
 from schemas.requests import Parameters
+from schemas.values import frozen
 
 __all__ = ["EndState", "EndedRequest", "OpenRequest", "OpenState", "Start"]
 
@@ -29,7 +29,7 @@ class Start(NamedTuple):
         return cls(event.worker, event.attempt, event.alone)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenRequest:
     """An accepted request that has not ended. Everything needed to send it again is here."""
 
@@ -81,7 +81,7 @@ class OpenRequest:
         return sum(start.alone for start in self.starts)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EndedRequest:
     """A request that has ended: remembered longer than any token that could bring it again lives."""
 
