@@ -199,8 +199,8 @@ def _as_their_kind_demands(facts: Facts, journal: Mapping[int, Line]) -> Iterato
         if event.kind == "generation.succeeded" and is_poison:
             yield Violation("blame", _of(event), "succeeded, though it ends every engine")
         elif event.kind == "generation.failed" and is_poison != (event.content["error"]["code"] == "poison"):
-            names = ", ".join(sorted(kinds[event.request]))
-            yield Violation("blame", _of(event), f"{names}, failed with {event.content['error']['code']}")
+            sent_as = ", ".join(sorted(kinds[event.request]))
+            yield Violation("blame", _of(event), f"{sent_as}, failed with {event.content['error']['code']}")
 
 
 def _own_topics_say_the_same(facts: Facts) -> Iterator[Violation]:
