@@ -52,6 +52,17 @@ class Batch:
     _early_cancels: dict[RequestKey, int | None] = field(default_factory=dict)
     _deletions: dict[RequestKey, Deletion | None] = field(default_factory=dict)
     _read: bool = False
+    _awaited: bool = False
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether nothing but dead letters came of it, for which nobody waits: more may join it."""
+        return bool(self.messages) and not self._awaited
+
+    @property
+    def size(self) -> int:
+        """The bytes of its messages."""
+        return sum(len(out.value or b"") for out in self.messages)
 
     @property
     def empty(self) -> bool:
@@ -68,6 +79,8 @@ class Batch:
         state.apply(effects)
         self.messages += effects.messages
         self.decisions += effects.decisions
+        changed = effects.accounts or effects.requests or effects.early_cancels or effects.deletions or effects.blamed
+        self._awaited |= bool(changed) or any(decision.what != "dead_lettered" for decision in effects.decisions)
         self.moved += effects.moved
         # The last word on each key is enough: what it was in between is of no use to whoever restores.
         self._accounts.update(effects.accounts)
@@ -103,14 +116,17 @@ def decide_batch(
     rules: Rules,
     now_ms: int | None,
     fleet: Fleet,
+    *,
+    joining: Batch | None = None,
 ) -> Batch:
     """Decide ``records`` in their order, and after each who may leave for the fleet; then what only time brings about.
 
     ``now_ms`` is the broker's time, or None while it is not known; ``fleet`` is what was heard of the workers, which
-    says where jobs go and how many, never whether. ``state`` is moved forward: if the batch is not committed, it must
-    be dropped.
+    says where jobs go and how many, never whether. ``joining``: a batch that was decided on the same memory and is not
+    committed yet; these records then join it. ``state`` is moved forward: if the batch is not committed, it must be
+    dropped.
     """
-    batch = Batch()
+    batch = joining or Batch()
     outlook = Outlook(state, rules, fleet, max(state.clock_ms, now_ms or 0))
     woken, sent = partial(wake, state, rules), partial(dispatch, state, rules, outlook)
     for record in records:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from consumer.admission.batch import decide_batch, group_offsets
+from consumer.admission.batch import Batch, decide_batch, group_offsets
 from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet
@@ -41,6 +41,11 @@ _BUSY_OUTCOMES = 4
 _GATHER_S = 0.02
 """A partition whose jobs end by the handful waits so long for more records to share its next transaction, which costs
 the broker as much for one as for hundreds. Requests don't count: nobody is kept waiting by what others send."""
+
+_LETTERS_WAIT_S = 0.1
+_LETTERS_BYTES = 1024 * 1024
+"""Dead letters alone wait for each other this long, or until they are so large: a storm of forged requests would else
+keep a transaction open at all times, in which every good request's own would have to wait its turn."""
 
 
 class PartitionRunner:
@@ -83,6 +88,8 @@ class PartitionRunner:
         self._accepting = False
         self._held = False
         self._busy = False
+        self._waiting: Batch | None = None
+        self._waiting_since = 0.0
         self._stopping = False
         self._advanced = time.monotonic()
         self._blame = Blame()
@@ -186,10 +193,11 @@ class PartitionRunner:
                     self._begin(state)
                 records = await self._take()
                 if self._owned:
-                    await self._commit(producer, state, records)
+                    await self._decide(producer, state, records)
         finally:
             self._accepting = False
             self._inbox.clear()
+            self._waiting = None
             await producer.close()
 
     async def _restore(self) -> PartitionState:
@@ -220,7 +228,7 @@ class PartitionRunner:
         if not self._inbox:
             self._wake.clear()
             try:
-                async with asyncio.timeout(_TICK_S):
+                async with asyncio.timeout(_LETTERS_WAIT_S if self._waiting else _TICK_S):
                     await self._wake.wait()
             except TimeoutError:
                 return []
@@ -234,12 +242,22 @@ class PartitionRunner:
                 self._consumer.resume(tp)
         return taken
 
-    async def _commit(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
+    async def _decide(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
         rules = self._rules(self.partition)
-        batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet())
+        batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet(), joining=self._waiting)
         self.demand, self.waiting_work = demand_of(state, rules), dict(state.waiting_work)
         if batch.empty:
             return
+        if self._waiting is None:
+            self._waiting_since = time.monotonic()
+        waited_s = time.monotonic() - self._waiting_since
+        if batch.can_wait and waited_s < _LETTERS_WAIT_S and batch.size < _LETTERS_BYTES:
+            self._waiting = batch
+            return
+        self._waiting = None
+        await self._commit(producer, state, rules, batch)
+
+    async def _commit(self, producer: FencedProducer, state: PartitionState, rules: Rules, batch: Batch) -> None:
         for tenant, where in batch.blamed:
             self._log.error("a decision raised an exception", tenant=tenant, where=where)
         self._blame.note((blamed.tenant for blamed in batch.blamed), time.monotonic())
