@@ -39,7 +39,7 @@ def saved(folder: Path, name: str) -> dict[str, Any]:
 
 
 def test_admission(tmp_path: Path) -> None:
-    ended = bench(tmp_path, "admission", "--seconds", "0.05")
+    ended = bench(tmp_path, "admission", "--seconds", "0.2")
     *table, last = ended.out.splitlines()
     line = json.loads(last)
     assert list(line) == ["hs256_per_s", "es256_per_s", "eddsa_per_s", "bare_hs256_per_s", "ratio_hs256", "cores"]
