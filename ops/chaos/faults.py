@@ -49,6 +49,8 @@ class Faults:
         self._observer = observer
         self._tell = tell
         self._broker = asyncio.Lock()
+        # A clean end may take longer than the schedule thought: what comes next for the same process waits for it.
+        self._victims = {who: asyncio.Lock() for who in self._members}
 
     async def carry_out(self, schedule: Sequence[Fault]) -> None:
         """All of it, to the end of the last one: then nothing is broken any more."""
@@ -77,6 +79,11 @@ class Faults:
 
     async def _harm(self, fault: Fault, damage: Damage) -> None:
         member = self._member(fault)
+        async with self._victims[member.stage, member.number]:
+            await self._harm_now(fault, member, damage)
+
+    async def _harm_now(self, fault: Fault, member: Member, damage: Damage) -> None:
+        damage.began_ms = _now_ms()
         if member.stage == "admission":
             beat = self._observer.instance_of(member.pid, member.instance)
             damage.partitions = frozenset(beat.partitions) if beat else frozenset()

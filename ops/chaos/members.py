@@ -53,7 +53,9 @@ class Member:
         return 0 if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Begin, or begin anew."""
+        """Begin, or begin anew: never twice, for a name that it keeps may belong to one process alone."""
+        if self._process is not None and self._process.poll() is None:
+            raise RuntimeError(f"{self} runs already")
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C reaches this process, which ends that one and whatever it started.
             self._process = subprocess.Popen(
