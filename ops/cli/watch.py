@@ -68,10 +68,6 @@ def watch(
         raise CommandError("dead letters have no tenant and no steps", "say --dead-letters alone", code=ExitCode.USAGE)
     start: Start = "earliest" if dead_letters and since is None else _start(since)
     kafka = settings().kafka
-    names = Topics(kafka.prefix)
-    if not as_json:
-        followed = names.dead_letters if dead_letters else names.results
-        err.print(f"following {followed}; Ctrl-C ends it", style="dim")
     if dead_letters:
         asyncio.run(_follow_dead_letters(kafka, start, count=count, as_json=as_json))
     else:
@@ -84,6 +80,7 @@ async def _follow(
     names = Topics(kafka.prefix)
     shown = 0
     async with Tail(kafka, [names.results, *([names.progress] if progress else [])], start=start) as tail:
+        _say_following(names.results, as_json=as_json)
         async for batch in tail:
             for record in batch:
                 event = read_event(record)
@@ -99,8 +96,10 @@ async def _follow(
 
 
 async def _follow_dead_letters(kafka: KafkaSettings, start: Start, *, count: int, as_json: bool) -> None:
+    letters = Topics(kafka.prefix).dead_letters
     shown = 0
-    async with Tail(kafka, [Topics(kafka.prefix).dead_letters], start=start) as tail:
+    async with Tail(kafka, [letters], start=start) as tail:
+        _say_following(letters, as_json=as_json)
         async for batch in tail:
             for record in batch:
                 letter = read_letter(record)
@@ -113,6 +112,12 @@ async def _follow_dead_letters(kafka: KafkaSettings, start: Start, *, count: int
                 shown += 1
                 if shown == count:
                     return
+
+
+def _say_following(topic: str, *, as_json: bool) -> None:
+    """Said once the position is taken: whatever is committed after this line is shown."""
+    if not as_json:
+        err.print(f"following {topic}; Ctrl-C ends it", style="dim")
 
 
 def _start(since: str | None) -> Start:

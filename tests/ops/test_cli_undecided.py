@@ -84,16 +84,15 @@ async def test_dead_letters_are_read_without_their_content(
 def test_sigterm_ends_what_follows(
     tmp_path: Path, variables: dict[str, str], topics: Topics, prefix: tuple[str, ...]
 ) -> None:
-    following = subprocess.Popen(
+    with subprocess.Popen(
         [*prefix, *EASEL, "watch"],
         cwd=tmp_path,
         env=clean_environment(variables),
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert following.stderr is not None
-    assert "Ctrl-C ends it" in following.stderr.readline()
-    following.send_signal(signal.SIGTERM)
-    assert following.wait(20) == ExitCode.INTERRUPTED
-    assert following.stderr.read() == ""
-    following.stderr.close()
+    ) as following:
+        assert following.stderr is not None
+        assert "Ctrl-C ends it" in following.stderr.readline()
+        following.send_signal(signal.SIGTERM)
+        assert following.wait(20) == ExitCode.INTERRUPTED
+        assert following.stderr.read() == ""
