@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
+import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from schemas.jws import prepared_key
 from schemas.requests import Priority
 from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
 from schemas.yaml_file import ConfigError, Location, MisplacedError, locate, read_yaml
@@ -240,7 +242,7 @@ _MIN_RSA_BITS = 2048
 
 
 def _material(key: Key, file: Path, location: Location) -> Any:
-    """What PyJWT verifies with. Paths are taken from the folder of the file that names them."""
+    """The key itself. Paths are taken from the folder of the file that names them."""
 
     def wrong(what: str) -> ConfigError:
         source = next(name for name in _SOURCES if getattr(key, name) is not None)
@@ -259,6 +261,10 @@ def _material(key: Key, file: Path, location: Location) -> Any:
         secret = raw.strip()
         if len(secret) < MIN_SECRET_BYTES:
             raise wrong(f"has fewer than {MIN_SECRET_BYTES} bytes, or none: `easel keys new --alg HS256` makes one")
+        try:
+            prepared_key(key.alg, secret)
+        except jwt.InvalidKeyError:
+            raise wrong("is a public key, a certificate or a JWK, and no secret: `easel keys new` makes one") from None
         return secret
     try:
         public = load_pem_public_key(raw)

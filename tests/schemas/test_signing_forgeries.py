@@ -126,6 +126,27 @@ class TestToken:
         bomb = b'{"iss":' + b"[" * depth + b"]" * depth + b"}"
         assert code_of(Case(token=token(payload=bomb))) in (Code.SIGNATURE_MALFORMED, Code.CLAIMS_INVALID)
 
+    @pytest.mark.parametrize("part", [0, 1, 2])
+    @pytest.mark.parametrize("spelling", ["{}=", "{}==", " {}", "{}\n", "+{}", "/{}", "{}é", "{}!"])
+    def test_another_spelling(self, part: int, spelling: str) -> None:
+        parts = token().split(".")
+        parts[part] = spelling.format(parts[part])
+        assert code_of(Case(token=".".join(parts))) is Code.SIGNATURE_MALFORMED
+
+    def test_bits_that_say_nothing(self) -> None:
+        """The last character of 64 bytes holds two bits of them; a reader that drops the others takes 16 spellings."""
+        whole = token()
+        alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        place = alphabet.index(whole[-1])
+        spellings = [whole[:-1] + alphabet[place // 16 * 16 + bits] for bits in range(16)]
+        assert whole in spellings
+        for other in set(spellings) - {whole}:
+            assert code_of(Case(token=other)) is Code.SIGNATURE_MALFORMED
+
+    def test_claims_that_no_text_can_hold(self) -> None:
+        payload = json.dumps(claims(sub="a\ud800")).encode()
+        assert code_of(Case(token=token(payload=payload))) is Code.SIGNATURE_MALFORMED
+
     @pytest.mark.parametrize("payload", [b"[]", b"null", b'"x"', b"1", b"", b"{", b"\xff\xfe", b'{"iss":}'])
     def test_claims_that_are_no_object(self, payload: bytes) -> None:
         assert code_of(Case(token=token(payload=payload))) is Code.SIGNATURE_MALFORMED
@@ -190,7 +211,7 @@ WRONG: dict[str, list[object]] = {
     "jti": ["019aa4d2-6c00-7000-8000-000000000002", "", ["019aa4d2-6c00-7000-8000-000000000001"], 1, True],
     "iat": ["1763712000", [1763712000], True, -1, 2**53, 1e400, float("nan"), {}],
     "exp": ["1763715600", [1763715600], True, -1, 2**53, 1e400, float("nan"), {}],
-    "sub": ["", "Acme", "acme\ud800", ["acme"], {"acme": 1}, 1, True],
+    "sub": ["", "Acme", ["acme"], {"acme": 1}, 1, True],
 }
 
 
@@ -209,7 +230,7 @@ class TestClaims:
             Case(token=token(payload=claims(**{name: value}))).verify()
         assert (caught.value.code, caught.value.param) == (Code.CLAIMS_INVALID, name)
 
-    @pytest.mark.parametrize("digest", ["", "0" * 64, "\ud800", [], {}, 1, True])
+    @pytest.mark.parametrize("digest", ["", "0" * 64, [], {}, 1, True])
     def test_the_hash_of_another_body(self, digest: object) -> None:
         assert code_of(Case(token=token(payload=claims(body_sha256=digest)))) is Code.BODY_MISMATCH
 

@@ -264,6 +264,11 @@ class TestKeysThatCantBeUsed:
         assert said.startswith("tenants.yaml:5: tenants.0.keys.0.secret_file: key 'k1' has fewer than 32 bytes")
         assert "xxx" not in said
 
+    def test_a_public_key_in_place_of_a_secret(self, tmp_path: Path) -> None:
+        (tmp_path / "s").write_text(public_pem(private_key("EdDSA").public_key()))
+        said = problem_of_tenants(tmp_path, with_key("{kid: k1, alg: HS256, secret_file: s}"))
+        assert "key 'k1' is a public key, a certificate or a JWK, and no secret" in said
+
     def test_a_variable_that_is_not_set(self, tmp_path: Path) -> None:
         said = problem_of_tenants(tmp_path, with_key("{kid: k1, alg: HS256, secret_env: EASEL_TEST_ABSENT}"))
         assert "tenants.0.keys.0.secret_env: key 'k1' has fewer than 32 bytes, or none" in said
