@@ -169,7 +169,8 @@ ADMISSION: tuple[Definition, ...] = (
         "easel_pending_units",
         "units",
         ("pool",),
-        "Work that waits in admission for its turn in a pool, before prices: to be summed over the instances.",
+        "Work that waits in admission for its turn in a pool or for another attempt, before prices: to be summed over"
+        " the instances.",
         "Grows: add workers to the pool. While no worker lives only a small part goes to the jobs topic.",
     ),
     gauge(

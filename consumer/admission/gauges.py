@@ -5,6 +5,7 @@ A gauge of a partition that another instance has now would be shown twice, and w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from consumer.admission.fleet_view import Fleet
@@ -14,7 +15,7 @@ from consumer.metrics import Metrics
 from schemas.catalog import Catalog
 from schemas.fleet import Heartbeat, OpenCount
 
-__all__ = ["PartitionGauges", "most_open", "show_fleet"]
+__all__ = ["PartitionGauges", "most_open", "show_fleet", "show_pending"]
 
 _TOLD = 200
 _STATES = ("ready", "draining", "unready")
@@ -84,6 +85,15 @@ def most_open(partitions: Iterable[PartitionGauges]) -> dict[str, OpenCount]:
     """The tenants of these partitions that have something open, those with the most first, bounded for a heartbeat."""
     counts = [(tenant, count) for partition in partitions for tenant, count in partition.open.items() if any(count)]
     return dict(sorted(counts, key=lambda each: (-sum(each[1]), each[0]))[:_TOLD])
+
+
+def show_pending(metrics: Metrics, catalog: Catalog, waiting: Iterable[Mapping[str, int]]) -> None:
+    """The work that waits for each pool, of the milli-units that wait in each partition."""
+    total: Counter[str] = Counter()
+    for partition in waiting:
+        total.update(partition)
+    for pool in catalog.pools():
+        metrics.set("easel_pending_units", total[pool] / 1000, pool=pool)
 
 
 def show_fleet(metrics: Metrics, fleet: Fleet, catalog: Catalog, now_ms: int | None) -> None:

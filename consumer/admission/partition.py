@@ -69,7 +69,7 @@ class PartitionRunner:
         self.demand: Mapping[str, int] = {}
         """Pool → the weights of the tenants that have something waiting or in flight there, summed."""
         self.waiting_work: Mapping[str, int] = {}
-        """Pool → the work that waits here for its turn, in milli-units."""
+        """Pool → the work that waits here for its turn or for another attempt, in milli-units."""
         self._settings = settings
         topics = Topics(settings.kafka.prefix)
         self._group = topics.group("admission")

@@ -17,7 +17,7 @@ from typing import Any
 
 from consumer.admission.files import RuleFiles
 from consumer.admission.fleet_tail import FleetTail
-from consumer.admission.gauges import most_open, show_fleet
+from consumer.admission.gauges import most_open, show_fleet, show_pending
 from consumer.admission.init import specs_of
 from consumer.admission.lag import watch_lag
 from consumer.admission.partition import PartitionRunner
@@ -102,9 +102,7 @@ class Admission:
         ready = sum(1 for runner in self._all() if runner.problem is None)
         self._metrics.set("easel_admission_partitions_owned", len(self._runners))
         self._metrics.set("easel_admission_partitions_ready", ready)
-        for pool in self._files.catalog.pools():
-            waiting = sum(runner.waiting_work.get(pool, 0) for runner in self._all())
-            self._metrics.set("easel_pending_units", waiting / 1000, pool=pool)
+        show_pending(self._metrics, self._files.catalog, (runner.waiting_work for runner in self._all()))
         show_fleet(self._metrics, self._fleet.fleet, self._files.catalog, self._clock.now_ms())
         return Heartbeat(
             instance=self._name,

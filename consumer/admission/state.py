@@ -106,7 +106,7 @@ class PartitionState:
         """Pool → its own time: the tag of whoever was served last."""
         self.in_flight = InFlight()
         self.waiting_work: Counter[str] = Counter()
-        """Pool → the work in line, in milli-units."""
+        """Pool → the work of what is queued, in milli-units: in line, or waiting for another attempt."""
         self.early_cancels = EarlyCancels()
         self.deletions = Deletions()
         self.leases = Leases()
@@ -206,7 +206,8 @@ class PartitionState:
     def put(self, key: RequestKey, request: OpenRequest | EndedRequest | None) -> None:
         """Set or forget one request, and what is derived from it."""
         before = self.requests.get(key)
-        if self.turns.remove(key) and isinstance(before, OpenRequest):
+        self.turns.remove(key)
+        if isinstance(before, OpenRequest) and before.state == "queued":
             self.waiting_work[before.pool] -= before.work
         if self.in_flight.remove(key):
             self.turns.allow(key.tenant)
@@ -229,15 +230,16 @@ class PartitionState:
         self.sequence = max(self.sequence, request.sequence)
         if request.state == "queued" and request.deadline_ms is not None:
             heapq.heappush(self._deadlines, (request.deadline_ms, key))
-        if request.state == "queued" and request.retry_at_ms is not None:
-            heapq.heappush(self._retries, (request.retry_at_ms, key))
-        elif request.state == "queued":
-            rank = rank_of(request.parameters.priority, request.accepted_ms)
-            self.turns.add(key, request.pool, key.tenant, rank, request.sequence)
-            self.waiting_work[request.pool] += request.work
-        else:
+        if request.state != "queued":
             self.in_flight.add(request)
             self.leases.renew(key)
+            return
+        self.waiting_work[request.pool] += request.work
+        if request.retry_at_ms is not None:
+            heapq.heappush(self._retries, (request.retry_at_ms, key))
+        else:
+            rank = rank_of(request.parameters.priority, request.accepted_ms)
+            self.turns.add(key, request.pool, key.tenant, rank, request.sequence)
 
 
 def _key_of(request: OpenRequest | EndedRequest | None) -> str | None:

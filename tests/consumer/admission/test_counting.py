@@ -8,7 +8,7 @@ from typing import Any
 
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet, Heard
-from consumer.admission.gauges import PartitionGauges, most_open, show_fleet
+from consumer.admission.gauges import PartitionGauges, most_open, show_fleet, show_pending
 from consumer.metrics import Metrics
 from schemas.fleet import Heartbeat
 from tests.consumer.admission.world import (
@@ -90,6 +90,31 @@ def test_a_second_attempt_is_not_a_second_wait() -> None:
     world.decide()
     assert len(world.state.in_flight) == 1
     assert world.metrics.registry.get_sample_value("easel_tenant_wait_seconds_count", {"tenant": "acme"}) == 1
+
+
+def test_what_waits_for_another_attempt_is_pending_as_well() -> None:
+    world = watched(window=1)
+
+    def pending() -> tuple[float, float]:
+        elsewhere = {"default": 500, "big": 250}
+        show_pending(world.metrics, world.rules.catalog, [world.state.waiting_work, elsewhere])
+        default, big = (world.value("easel_pending_units", pool=pool) for pool in ("default", "big"))
+        return default - 0.5, big
+
+    world.decide(*(world.request(number, images=2) for number in range(3)))
+    assert pending() == (4, 0.25)
+    # One waits for its retry, one left in its place, one is in line.
+    world.decide(world.outcome(failed(request_id(0), retryable=True)))
+    assert (world.state.queued, len(world.state.in_flight), pending()[0]) == (1, 1, 4)
+    for name in (request_id(1), request_id(2)):
+        world.decide(world.outcome(succeeded(name)))
+    assert pending()[0] == 2
+    world.now_ms += 60_000
+    world.decide()
+    assert pending()[0] == 0
+    world.decide(world.outcome(succeeded(request_id(0), attempt=2)))
+    assert pending()[0] == 0
+    assert world.value("easel_admission_ended_total", tenant="acme", end="succeeded") == 3
 
 
 def test_who_is_not_in_the_file_is_no_label() -> None:

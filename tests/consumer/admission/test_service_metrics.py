@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from schemas.settings import Settings
+from tests.consumer.admission.test_service import report
+from tests.consumer.admission.world import succeeded
 from tests.house import House
 from tests.stage import Stage
 
@@ -54,3 +56,22 @@ async def test_after_a_handover_each_gauge_stands_once(house: House) -> None:
         await asyncio.sleep(0.2)
     _, text = second.get("/metrics")
     assert set(re.findall(r"^easel_admission_lag{.*} (\S+)$", text, re.MULTILINE)) == {"0.0"}
+
+
+async def test_what_waits_shows_as_pending_units_until_it_leaves(house: House) -> None:
+    """Without a worker a partition sends one job here, and keeps the others."""
+    stage = await house.admission(EASEL_ADMISSION_WINDOW_JOBS="1").ready()
+    await house.publish(*(house.request("acme", images=2) for _ in range(4)))
+    results = await house.until(lambda found: len(found) == 4)
+    units = results[0]["cost_milliunits"] / 1000
+
+    async def until_pending(requests: int) -> None:
+        expected = pytest.approx(requests * units)
+        await stage.until(
+            lambda: stage.metric("easel_pending_units") == expected, 20, f"the work of {requests} is not shown"
+        )
+
+    await until_pending(3)
+    (job,) = await house.events(house.topics.jobs("default"))
+    await house.publish(report(house, succeeded(job["request_id"], pictures=2)))
+    await until_pending(2)
