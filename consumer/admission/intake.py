@@ -92,7 +92,7 @@ def identify(record: Record, rules: Rules) -> Submission:
         kid=verified.kid,
         appended_ms=first_ms,
         at_ms=record.timestamp_ms if replayed else first_ms,
-        number=f"{rules.input_of(record.topic)}:{record.offset}",
+        number=f"{rules.input_of(record.topic)}/{record.partition}:{record.offset}",
         body_sha256=hashlib.sha256(envelope.data).hexdigest(),
         idempotency_key=idempotency_key,
         replayed=replayed,

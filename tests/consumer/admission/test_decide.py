@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -53,6 +54,21 @@ def test_an_accepted_request_is_told_held_and_sent(world: World) -> None:
         "limit": None,
     }
     assert (job["attempt"], job["cost_milliunits"], job["parameters"]["images"]) == (1, 3000, 3)
+
+
+def test_an_answer_has_the_same_id_when_it_is_made_again_and_no_other_answer_has_it() -> None:
+    """Also where its place differs in the partition alone, as it does when the tenant has moved to another one."""
+
+    def id_of_answer(**place: Any) -> bytes | None:
+        world = World(rules(tenant()))
+        world.take(ask := world.request(1))
+        assert kinds(world.take(replace(ask, **{"offset": 5, **place}))) == ["generation.duplicate"]
+        return dict(world.said[-1].headers)["ce_id"]
+
+    partition = rules(tenant()).partition
+    others = {id_of_answer(offset=6), id_of_answer(topic=TOPICS.rerouted), id_of_answer(partition=partition + 1)}
+    assert id_of_answer() == id_of_answer()
+    assert len(others | {id_of_answer()}) == 4
 
 
 def test_a_deadline_that_passes_in_the_queue_costs_nothing() -> None:
