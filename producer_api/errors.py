@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
 from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
 from transport.errors import TransportError
@@ -46,6 +47,7 @@ _STATUS_OF_TYPE: dict[str, int] = {
     ErrorType.SERVER: 500,
 }
 _RETRY_AFTER_S = 1
+_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 class ApiError(Exception):
@@ -87,7 +89,9 @@ def error_answer(error: ApiError) -> JSONResponse:
 def handle_errors(app: FastAPI) -> None:
     """Give every error of ``app`` the one shape."""
 
-    async def api(_: Request, error: Exception) -> JSONResponse:
+    async def api(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return error_answer(_wrong_method(request))
         return error_answer(_as_api_error(error))
 
     for kind in (ApiError, EaselError, TransportError, HTTPException, RequestValidationError, Exception):
@@ -118,6 +122,24 @@ def _invalid(error: RequestValidationError) -> ApiError:
     param = ".".join(str(part) for part in first["loc"][1:])[:200] or None
     message = f"{param}: {first['msg']}" if param else str(first["msg"])
     return ApiError(ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, param=param, code=Code.INVALID_REQUEST))
+
+
+def _wrong_method(request: Request) -> ApiError:
+    # The framework names the methods of the first route that has this path; others of it may take more.
+    routes = [route for route in request.app.routes if not isinstance(route, Mount)]
+    possible = [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    # What is mounted are files.
+    allowed = ", ".join(possible or ("GET", "HEAD"))
+    body = ErrorBody(
+        message=f"{request.method} is not possible here; this is: {allowed}",
+        type=ErrorType.INVALID_REQUEST,
+        code=Code.INVALID_REQUEST,
+    )
+    return ApiError(body, status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": allowed})
 
 
 def _of_framework(error: HTTPException) -> ApiError:

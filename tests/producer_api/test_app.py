@@ -112,7 +112,15 @@ async def test_every_error_of_the_framework_has_the_one_shape(alone: Installatio
         one_shape(await http.get("/v2/nothing"), 404, "not_found")
         wrong_method = await http.put(TASK)
         one_shape(wrong_method, 405, "invalid_request")
-        assert wrong_method.headers["allow"] == "GET"
+        assert wrong_method.headers["allow"] == "DELETE, GET"
+        for path, allowed in (
+            (f"{TASK}/outputs", "DELETE"),
+            ("/v1/generate", "POST"),
+            ("/docs", "GET"),
+            ("/docs/assets/swagger-ui.css", "GET, HEAD"),
+        ):
+            answer = await http.put(path)
+            assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
         failure = one_shape(await http.get("/boom"), 500, "internal_error")
         assert "secret" not in str(failure)
         one_shape(await http.get(f"{TASK}{'0' * 100}", headers=alone.headers()), 400, "invalid_request", "id")
