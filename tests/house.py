@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from consumer.admission.init import initialise
 from consumer.admission.ledger import Restored, restore
+from ops.local.ports import free_port
 from schemas.catalog import load_catalog
 from schemas.envelope import Envelope
 from schemas.ids import new_id
@@ -25,7 +26,7 @@ from schemas.signing import Signer
 from schemas.tenants import load_tenants
 from schemas.topics import Topics
 from tests.consumer.generation.harness import environment, write_null_models
-from tests.stage import Stage, free_port
+from tests.stage import Stage
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing, Record

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any, Self
 import httpx
 import psutil
 
-__all__ = ["Stage", "free_port"]
+__all__ = ["Stage"]
 
 
 @dataclass
@@ -95,9 +94,3 @@ class Stage:
             self.process.kill()
         if self.process is not None:
             self.process.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from ops.cli.material import make_api_key, make_key, write_private
-from ops.local.part import free_port
+from ops.local.ports import free_port
 from ops.local.stack import Endpoints
 from schemas.signing import Algorithm
 from schemas.tenants import load_tenants

@@ -15,7 +15,7 @@ from ops.local.cache import Report
 from ops.local.errors import LocalStackError
 from ops.local.java import find_java
 from ops.local.kafka_jars import ensure_jars
-from ops.local.part import kept_port
+from ops.local.ports import kept_port
 
 # Small, quick to start and to notice a dead broker; single copies, since there is one node.
 _PROPERTIES = """\

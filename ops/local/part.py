@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import random
-import socket
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from ops.local.cache import Report
-
-# Below the ephemeral ports of Linux (32768) and macOS (49152): a client that reconnects to a closed ephemeral port of
-# its own host may be given that very port and meet itself, and the broker then cannot come back.
-_PORTS = range(20_000, 32_000)
 
 
 class Part(Protocol):
@@ -42,26 +35,3 @@ class Part(Protocol):
     def answers(self) -> bool:
         """Whether it serves clients now. Returns within a second."""
         ...
-
-
-def free_port() -> int:
-    """A loopback port that nobody listens on now."""
-    for port in random.sample(_PORTS, 200):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise OSError(f"no free port on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}")
-
-
-def kept_port(directory: Path, name: str) -> int:
-    """The port `name` of this data directory: chosen once, then always the same, so that clients find it again."""
-    path = directory / f"{name}.port"
-    if path.exists():
-        return int(path.read_text())
-    directory.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    path.write_text(f"{port}\n")
-    return port

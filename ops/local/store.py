@@ -15,7 +15,7 @@ from pathlib import Path
 from ops.local.cache import Report
 from ops.local.errors import LocalStackError
 from ops.local.minio import GO_REMEDY, built_minio, ensure_minio, has_go
-from ops.local.part import kept_port
+from ops.local.ports import kept_port
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from ops.cli.devfiles import DEV_TENANTS, environment, make_tenants, sdk_environment
-from ops.local.part import free_port
+from ops.local.ports import free_port
 from ops.local.stack import Stack
 from schemas.connection import StoreSettings
 from tests.docs.pages import ROOT

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ops.cli.installation import write_env
 from ops.cli.terminal import ExitCode
-from ops.local.part import free_port
+from ops.local.ports import free_port
 from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, processes_with, still_running
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ops.local.ports import free_port
 from producer_api.__main__ import EXIT_CONFIGURATION
 from producer_api.server import run_api
 from producer_api.services import StartupError
@@ -27,11 +28,6 @@ def alone(tmp_path: Path) -> Installation:
     """An installation whose Kafka and store are away."""
     away = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"), store=StoreSettings(endpoint="127.0.0.1:1"))
     return install(away, tmp_path)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 async def test_it_serves_until_it_is_told_to_stop(alone: Installation) -> None:

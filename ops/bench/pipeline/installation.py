@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from pydantic import SecretStr
 
 from consumer.admission.init import initialise
 from ops.bench.pipeline.parts import Part
+from ops.local.ports import free_port
 from ops.local.stack import Endpoints
 from schemas.catalog import load_catalog
 from schemas.connection import KafkaSettings, StoreSettings
@@ -93,7 +93,7 @@ class Installation:
     def start(self) -> None:
         """Start one process of each stage, and wait until they are ready."""
         for name, module in self._modules.items():
-            port = _free_port()
+            port = free_port()
             variables = {**self._variables(), f"EASEL_{_SECTIONS[name]}_HEALTH_PORT": str(port)}
             self.services[name] = Part(
                 [sys.executable, "-m", module], self._folder / f"{name}.log", environment=variables, health=port
@@ -211,9 +211,3 @@ def _body(number: int) -> dict[str, object]:
         "negative_prompt": "people, text, watermark",
         "metadata": {"post": str(number), "section": "travel"},
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

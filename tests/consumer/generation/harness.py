@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from ops.local.ports import free_port
 from schemas.envelope import Envelope
 from schemas.events import Event
 from schemas.fleet import Heartbeat
@@ -27,7 +28,7 @@ from schemas.jobs import (
 from schemas.requests import Parameters
 from schemas.settings import Settings
 from schemas.topics import Topics, TopicSpec
-from tests.stage import Stage, free_port
+from tests.stage import Stage
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing, Record
