@@ -72,7 +72,7 @@ class Report:
     tables: Sequence[Table]
     details: Mapping[str, Any]
     plot: Callable[[Path], None] | None = None
-    """Draws what was measured into a PNG file."""
+    """Draws what was measured into an SVG file."""
     missed: Sequence[str] = ()
     """Bars that were not reached, a line each."""
 
@@ -100,7 +100,7 @@ def save(report: Report, found: Mapping[str, Any], folder: Path) -> Path:
     content = {"bench": report.name, "conditions": found, "result": report.line, "measurements": report.details}
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if report.plot is not None:
-        report.plot(path.with_suffix(".png"))
+        report.plot(path.with_suffix(".svg"))
     return path
 
 

@@ -26,7 +26,8 @@ app = typer.Typer(
 
 _RESULTS = Path("bench-results")
 _SECONDS = 1.0
-_PAIRS = 5
+_PAIRS = 10
+_ENGINE_ROUNDS = 3
 _REQUESTS = 5_000
 _PACED_S = 10.0
 _ROUNDS = 5
@@ -46,7 +47,7 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
             raise typer.BadParameter(f"write it last: easel bench {context.invoked_subcommand} --json")
         return
     _admission(_SECONDS, as_json=as_json)
-    _engine(_PAIRS, as_json=as_json)
+    _engine(_PAIRS, _ENGINE_ROUNDS, 1.0, as_json=as_json)
     _pipeline(_REQUESTS, _PACED_S, _ROUNDS, _REMEMBERED, as_json=as_json)
     _restore(_REMEMBERED, _ROUNDS, as_json=as_json)
     _storm(_FORGED, _ROUNDS, as_json=as_json)
@@ -64,11 +65,18 @@ def admission(
 
 @app.command(epilog=epilog("easel bench engine", "easel bench engine --pairs 10"))
 def engine(
-    pairs: Annotated[int, typer.Option(help="Pairs of measurements at each batch size.", min=1)] = _PAIRS,
+    pairs: Annotated[int, typer.Option(help="Pairs of engine and bare loop at each batch size.", min=1)] = _PAIRS,
+    rounds: Annotated[int, typer.Option(help="Rounds of all that serve clients.", min=1)] = _ENGINE_ROUNDS,
+    share: Annotated[
+        float, typer.Option(help="Part of a round's requests, for a first look.", min=0.01, max=1.0)
+    ] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Pictures a second of easel-tiny in the engine's process, beside a bare diffusers loop."""
-    _engine(pairs, as_json=as_json)
+    """Pictures of easel-tiny: the engine beside a bare loop, and all of easel beside that and the usual web service.
+
+    Starts a broker and a store.
+    """
+    _engine(pairs, rounds, share, as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench pipeline", "easel bench pipeline --rounds 1 --requests 1000 --json"))
@@ -155,15 +163,16 @@ def _admission(seconds: float, *, as_json: bool) -> None:
     _run("admission", PACKAGES, lambda told: bench_admission(seconds, told), as_json=as_json)
 
 
-def _engine(pairs: int, *, as_json: bool) -> None:
-    from ops.bench.engine import MODEL, PACKAGES, bench_engine
+def _engine(pairs: int, rounds: int, share: float, *, as_json: bool) -> None:
+    from ops.bench.engine import MODEL, PACKAGES, Plan, bench_engine
 
     path = Settings().models
     card = load_catalog(path).models.get(MODEL)
     if card is None:
         remedy = "run this in a clone of easel, or set EASEL_MODELS to its models.yaml"
         raise CommandError(f"{path} has no {MODEL}", remedy, code=ExitCode.SETUP)
-    _run("engine", PACKAGES, lambda told: asyncio.run(bench_engine(card, pairs, told)), as_json=as_json)
+    plan = Plan(pairs=pairs, rounds=rounds, share=share)
+    _run("engine", PACKAGES, lambda told: asyncio.run(bench_engine(card, plan, told)), as_json=as_json)
 
 
 def _run(name: str, packages: Iterable[str], bench: Callable[[Told], Report], *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import statistics
@@ -16,7 +17,8 @@ from consumer.admission.batch import decide_batch
 from consumer.admission.fleet_view import NO_FLEET
 from consumer.admission.state import PartitionState
 from ops.bench import bare
-from ops.bench.report import Report, Spread, conditions, save
+from ops.bench.engine.crowd import crowd
+from ops.bench.report import BenchError, Report, Spread, conditions, save
 from ops.bench.requests import INSTALLATION, make_requests
 from ops.bench.sampling import Sampler
 from tests.ops.cli_process import REPOSITORY, Ended, easel
@@ -63,13 +65,49 @@ def test_admission(tmp_path: Path) -> None:
 @pytest.mark.system
 @pytest.mark.timeout(600)
 def test_engine(tmp_path: Path) -> None:
-    ended = bench(tmp_path, "engine", "--pairs", "1", "--json", timeout_s=580)
+    ended = bench(tmp_path, "engine", "--pairs", "1", "--rounds", "1", "--share", "0.1", "--json", timeout_s=580)
     (only,) = ended.out.splitlines()
     line = json.loads(only)
-    assert list(line) == ["engine_vs_bare", "engine_images_per_s", "bare_images_per_s", "batch", "cores"]
+    assert list(line) == ["engine_vs_bare", "worker_vs_bare", "worker_vs_service", "latency_vs_bare_single"]
     assert all(value > 0 for value in line.values())
-    sizes = saved(tmp_path, "engine")["measurements"]["batch_sizes"]
-    assert {size: found["same_pictures"] for size, found in sizes.items()} == {"1": 1, "8": 8}
+    found = saved(tmp_path, "engine")["measurements"]
+    assert {size: one["same_pictures"] for size, one in found["batch_sizes"].items()} == {"1": 1, "8": 8}
+    (round_,) = found["rounds"]
+    for served in (round_["easel"], round_["service"]):
+        assert {clients: len(one["latencies_ms"]) for clients, one in served.items()} == {"1": 2, "8": 8, "32": 32}
+    assert round_["batches"]["1"] == 1.0 < round_["batches"]["32"] <= 8.0
+    assert all(0 <= idle < 1 for idle in round_["idle"].values())
+    (plot,) = (tmp_path / "bench-results").glob("engine-*.svg")
+    assert plot.stat().st_size > 10_000
+
+
+async def test_each_of_a_crowd_asks_again_when_it_has_its_picture() -> None:
+    asked: list[int] = []
+    at_once: list[int] = []
+
+    async def ask(client: int) -> None:
+        assert client not in at_once
+        at_once.append(client)
+        assert len(at_once) <= 3
+        await asyncio.sleep(0.02)
+        at_once.remove(client)
+        asked.append(client)
+
+    found = await crowd(3, 12, ask)
+    assert {client: asked.count(client) for client in range(3)} == {0: 4, 1: 4, 2: 4}
+    assert len(found.latencies_ms) == 12
+    assert found.seconds >= 0.08
+    assert found.per_s == 12 / found.seconds
+    assert 20 <= found.percentile(50) <= found.percentile(99) <= max(found.latencies_ms)
+
+
+def test_a_crowd_ends_with_the_first_that_fails() -> None:
+    async def ask(client: int) -> None:
+        await asyncio.sleep(0.01 if client else 60)
+        raise BenchError("no picture")
+
+    with pytest.raises(BenchError, match="no picture"):
+        asyncio.run(crowd(2, 4, ask))
 
 
 def test_json_belongs_behind_the_name(tmp_path: Path) -> None:
@@ -85,8 +123,9 @@ def test_without_the_model_it_says_what_to_do(tmp_path: Path) -> None:
     assert not (tmp_path / "bench-results").exists()
 
 
-def test_the_bare_loops_know_nothing_of_easel() -> None:
-    assert violations([Path("ops/bench/bare.py")], {*LAYERS, "tests"}) == []
+@pytest.mark.parametrize("rival", ["bare.py", "usual_service.py"])
+def test_what_easel_is_measured_against_knows_nothing_of_it(rival: str) -> None:
+    assert violations([Path("ops/bench", rival)], {*LAYERS, "tests"}) == []
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

@@ -45,7 +45,7 @@ def test_a_missed_bar_is_told_and_all_is_kept(tmp_path: Path) -> None:
     assert held.missed == []
     assert held.line == {"jain": 1.0, "weights_error": 0.0, "light_wait_ratio": 0.891, "idle_share": 0.0}
     path = save(held, {"at": "2026-11-21T12:00:00+00:00"}, tmp_path)
-    assert path.with_suffix(".png").stat().st_size > 10_000
+    assert path.with_suffix(".svg").stat().st_size > 10_000
 
     unfair = Busy({"a": 1, "b": 1}, {"a": 100, "b": 50}, 0.3)
     late = replace(waits, beside_ms=[9_000.0] * 20)

@@ -11,7 +11,7 @@ __all__ = ["plot"]
 
 
 def plot(busy: Mapping[str, Busy], waits: Light, path: Path) -> None:
-    """Each tenant's pictures for its weight, of the mean; and the waits of the light one. Writes a PNG file."""
+    """Each tenant's pictures for its weight, of the mean; and the waits of the light one. Writes an SVG file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4), layout="constrained")
@@ -31,4 +31,4 @@ def plot(busy: Mapping[str, Busy], waits: Light, path: Path) -> None:
     waiting.axvline(waits.batch_ms, color="0.6", linewidth=0.8, linestyle="--", label="one full batch")
     waiting.set(title="A light tenant", xlabel="ms until its work begins", ylabel="of its requests", ylim=(0, 1.02))
     waiting.legend()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path)

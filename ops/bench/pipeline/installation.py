@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -35,6 +36,14 @@ PARTITIONS = JOBS_PARTITIONS = 4
 _TENANTS_EACH = 2
 _MODEL = "nothing"
 _BATCH_IMAGES = 128
+_MODELS = {
+    _MODEL: {
+        "pipeline": ".",
+        "engine": "null",
+        "max_batch_images": _BATCH_IMAGES,
+        "defaults": {"width": 64, "height": 64, "steps": 1},
+    }
+}
 _PLENTY = 10**6
 _UNLIMITED = {
     "requests_per_minute": _PLENTY,
@@ -51,7 +60,8 @@ _UNLIMITED = {
 class Installation:
     """One prefix on a broker. ``stored``: whether pictures go to the store, or nowhere.
 
-    ``modules``: what runs as a service, where it is not what easel runs.
+    ``modules``: what runs as a service, where it is not what easel runs. ``models``: the catalogue's entries, where
+    they are not one without an engine; the window is then easel's own.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Installation:
         *,
         stored: bool,
         modules: Mapping[str, str] | None = None,
+        models: Mapping[str, Any] | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         self.prefix = prefix
@@ -69,6 +80,9 @@ class Installation:
         worker = "consumer.generation" if stored else "ops.bench.pipeline.unstored"
         self._modules = {"admission": "consumer.admission", "worker": worker, **(modules or {})}
         self._endpoints = endpoints
+        self._models = models or _MODELS
+        # A partition may always have a batch with the fleet.
+        self._window = {} if models else {"EASEL_ADMISSION_WINDOW_JOBS": str(_BATCH_IMAGES)}
         self._secrets = {name: secrets.token_urlsafe(32) for name in _tenants()}
         self.settings = Settings(
             kafka=KafkaSettings(
@@ -111,6 +125,10 @@ class Installation:
         """The tenants at home there."""
         return [name for name in self._secrets if partition_of(name.encode(), PARTITIONS) == partition]
 
+    def signer(self, tenant: str) -> Signer:
+        """Signs as this tenant."""
+        return Signer(f"{tenant}-1", "HS256", self._secrets[tenant].encode(), tenant, self.settings.installation)
+
     def log(self, service: str) -> str:
         """All that a service has logged."""
         return (self._folder / f"{service}.log").read_text(encoding="utf-8", errors="replace")
@@ -118,10 +136,7 @@ class Installation:
     def write_requests(self, number: int, file: Path, *, tenants: Sequence[str] = ()) -> None:
         """``number`` new signed requests of these tenants (all, where none is named) in turn, a line of JSON each."""
         names = tenants or list(self._secrets)
-        signers = {
-            name: Signer(f"{name}-1", "HS256", self._secrets[name].encode(), name, self.settings.installation)
-            for name in names
-        }
+        signers = {name: self.signer(name) for name in names}
         with file.open("w", encoding="utf-8") as lines:
             for index in range(number):
                 name, event_id = names[index % len(names)], new_id()
@@ -157,13 +172,7 @@ class Installation:
             )
         # JSON is YAML too.
         self.settings.tenants.write_text(json.dumps({"version": 1, "tenants": tenants}))
-        model = {
-            "pipeline": ".",
-            "engine": "null",
-            "max_batch_images": _BATCH_IMAGES,
-            "defaults": {"width": 64, "height": 64, "steps": 1},
-        }
-        self.settings.models.write_text(json.dumps({"models": {_MODEL: model}}))
+        self.settings.models.write_text(json.dumps({"models": self._models}))
 
     def _variables(self) -> dict[str, str]:
         return {
@@ -174,8 +183,7 @@ class Installation:
             "EASEL_KAFKA_JOBS_PARTITIONS": str(JOBS_PARTITIONS),
             "EASEL_MODELS": str(self.settings.models),
             "EASEL_TENANTS": str(self.settings.tenants),
-            # A partition may always have a batch with the fleet.
-            "EASEL_ADMISSION_WINDOW_JOBS": str(_BATCH_IMAGES),
+            **self._window,
         }
 
 

@@ -64,6 +64,15 @@ class Part:
             time.sleep(0.05)
         raise BenchError(f"not ready within {_READY_S:g} s; the end of {self._log}:\n{self.last_words()}")
 
+    def metric(self, name: str) -> float:
+        """What a service's metric comes to, over all of its labels. Raises ``BenchError``."""
+        try:
+            answer = httpx.get(f"http://127.0.0.1:{self._health}/metrics", timeout=10.0)
+        except httpx.TransportError as error:
+            raise BenchError(f"no metrics: {error!r}; the end of {self._log}:\n{self.last_words()}") from None
+        lines = (line.rpartition(" ") for line in answer.text.splitlines())
+        return sum(float(value) for series, _, value in lines if series.partition("{")[0] == name)
+
     def ask(self, question: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
         """Its answer to a line of JSON. Raises ``BenchError``."""
         if self.process.stdin is None:
