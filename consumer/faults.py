@@ -45,6 +45,10 @@ POINTS = frozenset(
         "repartition.after_commitment",
         "repartition.after_clearing",
         "repartition.after_finish",
+        "rebuild.before_send",
+        "rebuild.before_offsets",
+        "rebuild.before_commit",
+        "rebuild.after_commit",
     }
 )
 

@@ -7,8 +7,8 @@ decision. What was open can't be done any more, for what it asked for is gone: i
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 
 from consumer.admission import ledger, messages
@@ -20,6 +20,7 @@ from consumer.admission.ledger import INIT_KEY, Init
 from consumer.admission.requests import EndedRequest
 from consumer.admission.rules import Rules
 from consumer.admission.state import Effects, PartitionState
+from consumer.faults import fault
 from consumer.metrics import Metrics
 from ops.cli.accounts import in_order
 from ops.ledger.history import History
@@ -67,14 +68,42 @@ async def rebuild(settings: Settings, *, dry_run: bool = False, say: Callable[[s
     files = RuleFiles(settings, Metrics())
     await ensure_topics(settings.kafka, specs_of(settings, files.catalog, files.directory))
     files.without_own_topic([])
-    done = Rebuilt()
-    for number in range(settings.kafka.partitions):
-        book = await ledger.restore(read_partition(settings.kafka, Topics(settings.kafka.prefix).ledger, number))
-        if book.init is None:
-            done.partitions.append(number)
-    if not done.partitions:
-        return done
-    say(f"{len(done.partitions)} partitions of the ledger have lost their mark; reading usage and results")
+    lost = await _lost(settings, range(settings.kafka.partitions))
+    async with AsyncExitStack() as open_:
+        producers: dict[int, FencedProducer] = {}
+        if not dry_run:
+            # Before the history is read: nobody adds to it from here on, and what somebody had begun, an earlier try of
+            # this too, is in it whole or undone.
+            producers = {number: await _take_over(settings, number, open_) for number in lost}
+            lost = await _lost(settings, lost)
+        done = Rebuilt(lost)
+        if lost:
+            say(f"{len(lost)} partitions of the ledger have lost their mark; reading usage and results")
+            await _make_again(settings, files, done, producers, say)
+    return done
+
+
+async def _lost(settings: Settings, partitions: Iterable[int]) -> list[int]:
+    name = Topics(settings.kafka.prefix).ledger
+    books = {number: await ledger.restore(read_partition(settings.kafka, name, number)) for number in partitions}
+    return [number for number, book in books.items() if book.init is None]
+
+
+async def _take_over(settings: Settings, partition: int, open_: AsyncExitStack) -> FencedProducer:
+    producer = FencedProducer(settings.kafka, transactional_id=f"{settings.kafka.prefix}-admission-{partition}")
+    open_.push_async_callback(producer.close)
+    await producer.start()
+    return producer
+
+
+async def _make_again(
+    settings: Settings,
+    files: RuleFiles,
+    done: Rebuilt,
+    producers: Mapping[int, FencedProducer],
+    say: Callable[[str], None],
+) -> None:
+    """Decide what each lost partition is to hold, and write it where there is a producer for it."""
     history = await _history(settings)
     offsets = await _next_offsets(settings, done.partitions)
     cluster = await cluster_id(settings.kafka)
@@ -83,7 +112,7 @@ async def rebuild(settings: Settings, *, dry_run: bool = False, say: Callable[[s
         state.clock_ms, state.tenants_version = history.clock_ms, history.tenants_version
         state.next_offsets = offsets[number]
         batches = list(_batches(state, history, files.rules(number), done))
-        if dry_run:
+        if number not in producers:
             continue
         init = Init(
             cluster_id=cluster,
@@ -91,9 +120,12 @@ async def rebuild(settings: Settings, *, dry_run: bool = False, say: Callable[[s
             partitions=settings.kafka.partitions,
             start=offsets[number],
         )
-        await _write(settings, files.rules(number), state, batches, init)
+        rules = files.rules(number)
+        mark = Outgoing(rules.topics.ledger, init.model_dump_json().encode(), INIT_KEY, partition=number)
+        # The mark comes last: cut off before it, the partition stays refused, and is made again from what is told then.
+        for records in (*(batch.outgoing(state, rules) for batch in batches), [mark]):
+            await _commit(producers[number], records, rules)
         say(f"partition {number} is there again")
-    return done
 
 
 def _batches(state: PartitionState, history: History, rules: Rules, done: Rebuilt) -> Iterator[Batch]:
@@ -133,18 +165,8 @@ def _batches(state: PartitionState, history: History, rules: Rules, done: Rebuil
         yield batch
 
 
-async def _write(settings: Settings, rules: Rules, state: PartitionState, batches: list[Batch], init: Init) -> None:
-    group = Topics(settings.kafka.prefix).group("admission")
-    producer = FencedProducer(settings.kafka, transactional_id=f"{settings.kafka.prefix}-admission-{rules.partition}")
-    await producer.start()
-    try:
-        for batch in batches:
-            await producer.commit(batch.outgoing(state, rules), {}, group)
-        # The mark comes last: cut off before it, the partition stays refused, and is made again from what is told then.
-        mark = Outgoing(rules.topics.ledger, init.model_dump_json().encode(), INIT_KEY, partition=rules.partition)
-        await producer.commit([mark], {}, group)
-    finally:
-        await producer.close()
+async def _commit(producer: FencedProducer, records: list[Outgoing], rules: Rules) -> None:
+    await producer.commit(records, {}, rules.topics.group("admission"), at=lambda point: fault(f"rebuild.{point}"))
 
 
 async def _history(settings: Settings) -> History:
