@@ -212,7 +212,7 @@ ADMISSION: tuple[Definition, ...] = (
         "easel_tenants_reload_total",
         "reloads",
         ("result",),
-        "Times tenants.yaml was read again (applied, refused).",
+        "Times tenants.yaml or models.yaml was read again (applied, refused).",
         "refused: the log names file, line and field; the old version goes on.",
     ),
 )

@@ -157,6 +157,52 @@ async def test_a_new_tenants_file_applies_and_a_wrong_one_does_not(house: House)
     await house.until(lambda found: kinds(found)["generation.accepted"] == 1)
 
 
+async def test_a_new_models_file_applies_and_a_wrong_one_does_not(house: House) -> None:
+    stage = await house.admission().ready()
+    first = house.settings.models.read_text()
+
+    async def cost(images: int = 1, *, of: int) -> int:
+        await house.publish(house.request("acme", images=images))
+        results = await house.until(lambda found: len(found) == of)
+        return int(results[-1]["cost_milliunits"])
+
+    before = await cost(of=1)
+    house.settings.models.write_text(first.replace("steps: 4", "steps: 8"))
+    await house.until_log(stage, "applied")
+    assert await cost(of=2) == 2 * before
+    # A file that can't be used, and a pool that has no topic: what is in force stays.
+    for times, (wrong, said) in enumerate(
+        [(first + "    no_such_field: 1\n", "no_such_field"), (first + "    pool: big\n", "run `easel topics`")], 1
+    ):
+        house.settings.models.write_text(wrong)
+        await house.until_log(stage, "refused", times=times)
+        status, body = stage.get("/health/ready")
+        assert (status, said in body) == (503, True), body
+        assert await cost(of=2 + times) == 2 * before
+    house.settings.models.write_text(first)
+    await house.until_log(stage, "applied", times=2)
+    await stage.ready()
+    assert await cost(of=5) == before
+
+
+async def test_a_pool_is_drained_and_used_again_without_a_restart(house: House) -> None:
+    stage = await house.admission().ready()
+    first = house.settings.models.read_text()
+    house.settings.models.write_text(first + "draining: [default]\n")
+    await house.until_log(stage, "applied")
+    name = new_id()
+    await house.publish(house.request("acme", name=name))
+    await house.until(lambda results: kinds(results)["generation.accepted"] == 1)
+    await stage.until(lambda: stage.metric("easel_pool_draining") == 1, 20, "the metric does not say so")
+    status, body = stage.get("/health/ready")
+    assert (status, "draining" in body) == (200, True), body
+    assert stage.metric("easel_admission_queued") == 1
+    assert await house.events(house.topics.jobs("default")) == []
+    house.settings.models.write_text(first)
+    await stage.until(lambda: stage.metric("easel_admission_in_flight") == 1, 20, "nothing leaves again")
+    assert [job["request_id"] for job in await house.events(house.topics.jobs("default"))] == [name]
+
+
 async def test_an_older_tenants_file_waits_unready(house: House) -> None:
     """The ledger has seen version 5: keys and limits that it withdrew must not come back."""
     house.write_tenants(5, {})
