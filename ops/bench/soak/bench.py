@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -15,12 +15,13 @@ from ops.bench.pipeline.loops import Loop
 from ops.bench.pipeline.parts import resident_mib
 from ops.bench.report import Progress, Report, table_of
 from ops.bench.soak.plot import plot
+from ops.bench.soak.sample import Sample
 from ops.bench.soak.scaled import REMEMBERED_S, scale_topics
 from ops.bench.stack import fresh_stack
 from ops.local.stack import Stack
 from transport.tail import read_partition
 
-__all__ = ["PACKAGES", "Sample", "bench_soak"]
+__all__ = ["PACKAGES", "bench_soak"]
 
 PACKAGES = ("aiokafka", "pydantic", "minio")
 """What the figures depend on."""
@@ -30,20 +31,6 @@ _LEAST = 4
 """Samples: one for each quarter of the time."""
 # The cleaner looks as often as the ledger's times are shorter than they are.
 _BROKER = {"log.cleaner.backoff.ms": "5000", "file.delete.delay.ms": "5000", "log.retention.check.interval.ms": "10000"}
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What was seen in an interval that ended ``at_s`` after the beginning. Memory in MiB."""
-
-    at_s: float
-    p50_ms: float
-    p99_ms: float
-    admission_mib: float
-    worker_mib: float
-    kafka_mib: float
-    ledger_records: int
-    ledger_mib: float
 
 
 _DRIFTS: Mapping[str, Callable[[Sample], float]] = {

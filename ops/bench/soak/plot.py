@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from ops.bench.soak.bench import Sample
+from ops.bench.soak.sample import Sample
 
 __all__ = ["plot"]
 
