@@ -44,3 +44,16 @@ def problem_of_models(folder: Path, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         models(folder, text)
     return str(caught.value).replace(f"{folder}/", "")
+
+
+def with_key(key: str) -> str:
+    """A file with one tenant, and this key of it."""
+    return f"version: 1\ntenants:\n  - id: acme\n    keys:\n      - {key}\n"
+
+
+def inline(alg: str, pem: str, kid: str = "k1") -> str:
+    """The same, with the public key written into the file."""
+    return with_key(
+        f"kid: {kid}\n        alg: {alg}\n        public_key: |\n"
+        + "".join(f"          {line}\n" for line in pem.splitlines())
+    )

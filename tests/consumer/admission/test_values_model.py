@@ -6,169 +6,34 @@ What it doesn't ask, whose turn it is and what becomes of attempts, ``test_model
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import rule
 
-from consumer.admission.fleet_view import NO_FLEET
 from consumer.admission.keys import RequestKey
 from consumer.admission.state import OpenRequest
 from schemas.ids import time_of
 from schemas.jobs import JobDeleted
 from schemas.outputs import manifest_key
 from schemas.requests import DeleteRequest
-from tests.consumer.admission.world import (
-    NOON_MS,
-    TOPICS,
-    World,
-    failed,
-    fleet_of,
-    neighbours,
-    request_id,
-    rules,
-    succeeded,
-    tenant,
+from tests.consumer.admission.values_machine import ValuesMachine
+from tests.consumer.admission.values_model import (
+    DAY_MILLIUNITS,
+    FLEETS,
+    HOUR_MS,
+    LEASE_MS,
+    REMEMBERED_MS,
+    TENANTS,
+    Asked,
+    Body,
+    Out,
 )
-from transport.records import Record
-
-TENANTS = neighbours(2)
-HOUR_MS = 3_600_000
-REMEMBERED_MS = 72 * HOUR_MS
-LEASE_MS = 60_000
-DAY_MILLIUNITS = 12_000
-CACHED = Decimal("0.25")
-FLEETS: dict[str, dict[str, dict[str, str]]] = {
-    "gone": {},
-    "idle": {"w": {}},
-    "one": {"w": {"m": "r1"}, "v": {}},
-    "other": {"w": {"m": "r2"}},
-    "two": {"w": {"m": "r1"}, "v": {"m": "r2"}},
-}
-
-Body = tuple[int, str, int | None, str]
-"""Images, prompt, seed, priority."""
+from tests.consumer.admission.world import failed, request_id, succeeded
 
 
-@dataclass
-class Asked:
-    """One accepted request."""
-
-    who: str
-    name: str
-    key: str | None
-    body: Body
-    day: str
-    held: int
-    settled: int = 0
-    end: str | None = None
-    ended_ms: int = 0
-    revision: str | None = None
-    """Of the weights that made its result, while that may answer another request."""
-
-
-@dataclass
-class Out:
-    """A delete that nobody has reported."""
-
-    who: str
-    target: str
-    wanted: list[str]
-    sent_ms: int
-
-
-@dataclass
-class Model:
-    asked: list[Asked] = field(default_factory=list)
-    out: list[Out] = field(default_factory=list)
-    now_ms: int = NOON_MS
-    fleet: str = "one"
-
-    def remembered(self, who: str) -> list[Asked]:
-        return [
-            one
-            for one in self.asked
-            if one.who == who and (one.end is None or self.now_ms < one.ended_ms + REMEMBERED_MS)
-        ]
-
-    def known(self, who: str, name: str) -> Asked | None:
-        return next((one for one in self.remembered(who) if one.name == name), None)
-
-    def under(self, who: str, key: str | None) -> Asked | None:
-        return next((one for one in self.remembered(who) if key is not None and one.key == key), None)
-
-    def made(self, who: str, body: Body, revision: str) -> Asked | None:
-        return next(
-            (one for one in self.remembered(who) if one.revision == revision and one.body[:3] == body[:3]), None
-        )
-
-    def hit(self, who: str, body: Body) -> Asked | None:
-        reported = {models["m"] for models in FLEETS[self.fleet].values() if "m" in models}
-        return self.made(who, body, reported.pop()) if body[2] is not None and len(reported) == 1 else None
-
-    def used(self, who: str, day: str) -> int:
-        return sum(
-            one.held if one.end is None else one.settled for one in self.asked if (one.who, one.day) == (who, day)
-        )
-
-    def today(self) -> str:
-        return datetime.fromtimestamp(self.now_ms / 1000, tz=UTC).date().isoformat()
-
-
-class Values(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
-        budget = Decimal(DAY_MILLIUNITS) / 1000
-        who = [tenant(name, units_per_day=budget) for name in TENANTS]
-        who = [one.model_copy(update={"cached_price_factor": CACHED}) for one in who]
-        self.world = World(rules(*who, partition=1, window=3))
-        self.model = Model()
-        self.numbers = 0
-        self.entries: Counter[tuple[str, str, str]] = Counter()
-        self.sums: Counter[tuple[str, str, str]] = Counter()
-        self.ids: Counter[str] = Counter()
-
-    def step(self, *records: Record) -> list[dict[str, Any]]:
-        workers = FLEETS[self.model.fleet]
-        self.world.fleet = fleet_of(self.world.now_ms, **workers) if workers else NO_FLEET
-        before = len(self.world.said)
-        said = self.world.take(*records)
-        assert self.world.batches[-1].blamed == []
-        public = [out for out in self.world.said[before:] if out.topic in (TOPICS.results, TOPICS.usage)]
-        self.ids.update(str(dict(out.headers)["ce_id"]) for out in public)
-        for entry in said:
-            if entry["sent_to"] == "usage":
-                self.book(entry)
-        return said
-
-    def book(self, entry: dict[str, Any]) -> None:
-        """Each entry once, and its balances are what the entries so far add up to, where it is posted."""
-        who, kind = entry["tenant"], entry["kind"].removeprefix("usage.")
-        self.entries[who, entry["request_id"], kind] += 1
-        for balance in (entry["day"], entry["month"]):
-            period = balance["period"]
-            self.sums[who, period, kind] += entry["milliunits"]
-            held, settled, refunded = (self.sums[who, period, name] for name in ("held", "settled", "refunded"))
-            assert [balance[name] for name in ("held", "settled", "refunded", "outstanding")] == [
-                held,
-                settled,
-                refunded,
-                held - settled - refunded,
-            ]
-
-    def is_young(self, name: str) -> bool:
-        """Whether an event with this id would still be read."""
-        return self.model.now_ms - time_of(name) <= 24 * HOUR_MS
-
-    def new_id(self) -> str:
-        self.numbers += 1
-        return request_id(self.numbers, self.world.now_ms)
-
+class Values(ValuesMachine):
     @rule(
         who=st.sampled_from(TENANTS),
         key=st.sampled_from([None, None, None, "a", "b", "c", "d"]),
@@ -333,36 +198,6 @@ class Values(RuleBasedStateMachine):
         assert sorted(again) == sorted((one.who, one.target) for one in due)
         for one in due:
             one.sent_ms = self.model.now_ms
-
-    @rule()
-    def crash(self) -> None:
-        if not self.world.ledger:
-            return
-        before = self.world.state
-        self.world.restart()
-        after = self.world.state
-        assert after.requests == before.requests
-        assert after.accounts == before.accounts
-        assert after.deletions.content() == before.deletions.content()
-
-    @invariant()
-    def it_remembers_what_the_model_does(self) -> None:
-        if not hasattr(self, "model"):
-            return
-        mine = {RequestKey(one.who, one.name): one.end for who in TENANTS for one in self.model.remembered(who)}
-        theirs = {
-            key: None if isinstance(one, OpenRequest) else one.state for key, one in self.world.state.requests.items()
-        }
-        assert mine == theirs
-
-    @invariant()
-    def every_entry_and_every_event_is_there_once(self) -> None:
-        if not hasattr(self, "model"):
-            return
-        assert set(self.entries.values()) <= {1}
-        assert set(self.ids.values()) <= {1}
-        for one in self.model.asked:
-            assert self.entries[one.who, one.name, "held"] == 1
 
 
 Values.TestCase.settings = settings(
