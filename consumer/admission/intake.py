@@ -13,11 +13,11 @@ from schemas.errors import Code, EaselError, ErrorType
 from schemas.ids import require_idempotency_key, require_request_id, require_uuid7
 from schemas.jobs import JobCanceled, JobDeleted, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest, invalid_request, read_wish
-from schemas.signing import IDEMPOTENCY_KEY, verify
-from schemas.tenants import Tenant
+from schemas.signing import IDEMPOTENCY_KEY, Verified, verify
+from schemas.tenants import Directory, Tenant
 from schemas.values import frozen
 from transport.partitioning import partition_of
-from transport.records import Record
+from transport.records import Headers, Record
 
 __all__ = [
     "APPENDED_HEADER",
@@ -25,9 +25,11 @@ __all__ = [
     "Submission",
     "Wish",
     "appended_ms",
+    "authenticate",
     "home_of",
     "identify",
     "is_replay",
+    "noted_append_ms",
     "read_outcome",
     "understand",
 ]
@@ -63,26 +65,8 @@ def identify(record: Record, rules: Rules) -> Submission:
     """Who asks. Raises ``EaselError`` for a record that no tenant stands behind."""
     envelope = Envelope.read(record.headers, record.value)
     first_ms = appended_ms(record, rules)
-    idempotency_key = envelope.extensions.get(IDEMPOTENCY_KEY)
-    verified = verify(
-        envelope.signature,
-        keys=rules.directory.keys,
-        audience=rules.installation,
-        event_type=envelope.type,
-        event_id=envelope.id,
-        body=envelope.data,
-        appended_ms=first_ms,
-        idempotency_key=idempotency_key,
-    )
-    tenant = rules.directory.tenants.get(verified.tenant)
-    if tenant is None:
-        raise EaselError(
-            Code.TENANT_NOT_ALLOWED,
-            f"the tenant {verified.tenant!r} is not in tenants.yaml",
-            param="sub",
-            type=ErrorType.PERMISSION,
-        )
-    require_uuid7(envelope.id)
+    verified = authenticate(envelope, rules.directory, rules.installation, appended_ms=first_ms)
+    tenant = rules.directory.tenants[verified.tenant]
     replayed = is_replay(record, rules)
     return Submission(
         envelope=envelope,
@@ -94,9 +78,32 @@ def identify(record: Record, rules: Rules) -> Submission:
         at_ms=record.timestamp_ms if replayed else first_ms,
         number=f"{rules.input_of(record.topic)}/{record.partition}:{record.offset}",
         body_sha256=hashlib.sha256(envelope.data).hexdigest(),
-        idempotency_key=idempotency_key,
+        idempotency_key=envelope.extensions.get(IDEMPOTENCY_KEY),
         replayed=replayed,
     )
+
+
+def authenticate(envelope: Envelope, directory: Directory, installation: str, *, appended_ms: int) -> Verified:
+    """Which tenant signed an event that the broker first received at this time. Raises ``EaselError`` if none did."""
+    verified = verify(
+        envelope.signature,
+        keys=directory.keys,
+        audience=installation,
+        event_type=envelope.type,
+        event_id=envelope.id,
+        body=envelope.data,
+        appended_ms=appended_ms,
+        idempotency_key=envelope.extensions.get(IDEMPOTENCY_KEY),
+    )
+    if verified.tenant not in directory.tenants:
+        raise EaselError(
+            Code.TENANT_NOT_ALLOWED,
+            f"the tenant {verified.tenant!r} is not in tenants.yaml",
+            param="sub",
+            type=ErrorType.PERMISSION,
+        )
+    require_uuid7(envelope.id)
+    return verified
 
 
 Wish = GenerationRequest | CancelRequest | DeleteRequest
@@ -126,11 +133,17 @@ def home_of(tenant: str, rules: Rules) -> int:
 
 def appended_ms(record: Record, rules: Rules) -> int:
     """When the broker first received what is in a record."""
-    if record.topic == rules.topics.rerouted:
-        for name, value in record.headers:
-            if name == APPENDED_HEADER and value is not None and value.isdigit():
-                return int(value)
-    return record.timestamp_ms
+    # On requests anyone may have written the header.
+    noted = noted_append_ms(record.headers) if record.topic == rules.topics.rerouted else None
+    return record.timestamp_ms if noted is None else noted
+
+
+def noted_append_ms(headers: Headers) -> int | None:
+    """The time of first arrival that the headers of a record on ``rerouted`` tell."""
+    for name, value in headers:
+        if name == APPENDED_HEADER and value is not None and value.isdigit():
+            return int(value)
+    return None
 
 
 def is_replay(record: Record, rules: Rules) -> bool:

@@ -15,15 +15,13 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER
+from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER, authenticate, noted_append_ms
 from ops.dead_letters.history import accepted_before
 from ops.dead_letters.letters import TYPE_HEADER, Letter, Place, content_of
 from schemas.connection import KafkaSettings
 from schemas.envelope import JSON, Envelope
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.events import DeadLetterReplayed
-from schemas.ids import require_uuid7
-from schemas.signing import IDEMPOTENCY_KEY, verify
 from schemas.tenants import Directory
 from schemas.topics import Topics
 from transport.partitioning import partition_of
@@ -61,25 +59,7 @@ class Rules:
         value, headers = content_of(content)
         envelope = Envelope.read(headers, value)
         appended_ms = self._appended_ms(letter)
-        key = envelope.extensions.get(IDEMPOTENCY_KEY)
-        verified = verify(
-            envelope.signature,
-            keys=self.directory.keys,
-            audience=self.installation,
-            event_type=envelope.type,
-            event_id=envelope.id,
-            body=envelope.data,
-            appended_ms=appended_ms,
-            idempotency_key=key,
-        )
-        if verified.tenant not in self.directory.tenants:
-            raise EaselError(
-                Code.TENANT_NOT_ALLOWED,
-                f"the tenant {verified.tenant!r} is not in tenants.yaml",
-                param="sub",
-                type=ErrorType.PERMISSION,
-            )
-        require_uuid7(envelope.id)
+        verified = authenticate(envelope, self.directory, self.installation, appended_ms=appended_ms)
         ours = (APPENDED_HEADER, REPLAY_HEADER)
         return Replay(
             letter.place,
@@ -101,11 +81,9 @@ class Rules:
 
     def _appended_ms(self, letter: Letter) -> int:
         # On requests anyone may have written the header; on rerouted only admission and replays do.
-        if letter.content.topic == Topics(self.kafka.prefix).rerouted:
-            for name, value in content_of(letter.content)[1]:
-                if name == APPENDED_HEADER and value and value.isdigit():
-                    return int(value)
-        return letter.content.appended_ms
+        rerouted = letter.content.topic == Topics(self.kafka.prefix).rerouted
+        noted = noted_append_ms(content_of(letter.content)[1]) if rerouted else None
+        return letter.content.appended_ms if noted is None else noted
 
 
 @dataclass(frozen=True, slots=True)
