@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import get_args
 
 from pydantic import ValidationError
 
@@ -50,24 +51,7 @@ Reply = Priced | CancelAccepted | CancelRefused | Deleted | DeleteRefused
 Answer = Decision | Reply
 TenantEvent = RequestEvent | Reply
 
-_SHAPES: dict[str, type[TenantEvent]] = {
-    shape.TYPE: shape
-    for shape in (
-        Accepted,
-        Duplicate,
-        Rejected,
-        Priced,
-        CancelAccepted,
-        CancelRefused,
-        Deleted,
-        DeleteRefused,
-        GenerationStarted,
-        GenerationStep,
-        Succeeded,
-        Failed,
-        Canceled,
-    )
-}
+_SHAPES: dict[str, type[TenantEvent]] = {shape.TYPE: shape for shape in get_args(TenantEvent)}
 
 
 def answered(answer: Answer) -> str:
