@@ -10,7 +10,9 @@ import pytest
 
 from ops.cli.devfiles import DEV_TENANTS, make_tenants
 from ops.cli.terminal import ExitCode
-from schemas.connection import KafkaSettings, StoreSettings
+from ops.local.ports import free_port
+from schemas.settings import Settings
+from tests.consumer.generation.harness import environment
 from tests.ops.cli_process import REPOSITORY, Ended, easel
 
 
@@ -22,22 +24,13 @@ def checks(ended: Ended) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
-def variables(tmp_path: Path, kafka: KafkaSettings, store: StoreSettings) -> dict[str, str]:
+def variables(tmp_path: Path, settings: Settings) -> dict[str, str]:
     """An installation on the session's broker and store; its topics are not made."""
     make_tenants(tmp_path / ".easel", DEV_TENANTS)
-    assert store.access_key is not None
-    assert store.secret_key is not None
+    settings = settings.model_copy(update={"models": REPOSITORY / "models.yaml"})
     return {
-        "EASEL_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "EASEL_KAFKA_PREFIX": kafka.prefix,
-        "EASEL_KAFKA_PARTITIONS": str(kafka.partitions),
-        "EASEL_KAFKA_JOBS_PARTITIONS": str(kafka.jobs_partitions),
-        "EASEL_STORE_ENDPOINT": store.endpoint,
-        "EASEL_STORE_BUCKET": store.bucket,
-        "EASEL_STORE_ACCESS_KEY": store.access_key.get_secret_value(),
-        "EASEL_STORE_SECRET_KEY": store.secret_key.get_secret_value(),
+        **environment(settings, free_port()),
         "EASEL_TENANTS": str(tmp_path / ".easel" / "tenants.yaml"),
-        "EASEL_MODELS": str(REPOSITORY / "models.yaml"),
         "EASEL_API_SIGNING_KEY_FILE": str(tmp_path / ".easel" / "keys" / "easel-api-1.key"),
         "EASEL_GENERATION_ENGINE": "null",
     }

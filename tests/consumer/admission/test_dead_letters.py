@@ -12,7 +12,9 @@ from consumer.admission import intake, quota
 from tests.consumer.admission.world import (
     NOON_MS,
     TOPICS,
+    WHAT_A_TENANT_WROTE,
     World,
+    broken,
     kinds,
     request_id,
     rules,
@@ -25,13 +27,6 @@ ONE = request_id(1)
 @pytest.fixture
 def world() -> World:
     return World(rules(tenant()))
-
-
-WHAT_A_TENANT_WROTE = "a bug"
-
-
-def _broken(*_: Any, **__: Any) -> Any:
-    raise RuntimeError(WHAT_A_TENANT_WROTE)
 
 
 def test_a_time_header_counts_on_the_rerouted_topic_alone(world: World) -> None:
@@ -81,7 +76,7 @@ def test_a_dead_letter_holds_the_record_whole(world: World) -> None:
 
 def test_an_exception_is_the_records_own(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole or not at all: nothing of it is kept, its tenant is told, and the rest of the batch goes on."""
-    monkeypatch.setattr(quota, "periods_of", _broken)
+    monkeypatch.setattr(quota, "periods_of", broken)
     said = world.take(world.request(1))
     monkeypatch.undo()
     assert kinds(said) == ["", "generation.rejected"]
@@ -90,6 +85,6 @@ def test_an_exception_is_the_records_own(world: World, monkeypatch: pytest.Monke
     assert [blamed.tenant for blamed in world.batches[-1].blamed] == ["acme"]
     assert WHAT_A_TENANT_WROTE not in str(said)
     where = world.batches[-1].blamed[0].where
-    assert "_broken" in where
+    assert "broken" in where
     assert WHAT_A_TENANT_WROTE not in where
     assert "generation.accepted" in kinds(world.take(world.request(1)))

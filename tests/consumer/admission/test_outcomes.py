@@ -13,6 +13,7 @@ from consumer.admission.state import EndedRequest, OpenRequest, RequestKey
 from tests.consumer.admission.world import (
     TOPICS,
     World,
+    broken,
     failed,
     kinds,
     released,
@@ -29,13 +30,6 @@ ONE = request_id(1)
 @pytest.fixture
 def world() -> World:
     return World(rules(tenant()))
-
-
-WHAT_A_TENANT_WROTE = "a bug"
-
-
-def _broken(*_: Any, **__: Any) -> Any:
-    raise RuntimeError(WHAT_A_TENANT_WROTE)
 
 
 def test_success_settles_and_ends(world: World) -> None:
@@ -144,7 +138,7 @@ def test_a_report_that_is_none_is_a_dead_letter(world: World) -> None:
 
 def test_an_exception_in_an_outcome_ends_its_request(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.take(world.request(1))
-    monkeypatch.setattr(outcomes, "end_succeeded", _broken)
+    monkeypatch.setattr(outcomes, "end_succeeded", broken)
     said = world.take(world.outcome(succeeded(ONE)))
     assert kinds(said) == ["", "generation.failed", "usage.refunded", "control"]
     assert said[1]["error"]["code"] == "internal_error"

@@ -34,6 +34,8 @@ NOON_MS = 1_795_262_400_000
 """2026-11-21 12:00 UTC."""
 PARTITIONS = 4
 TOPICS = Topics("t")
+WHAT_A_TENANT_WROTE = "a bug"
+"""What the exception says that ``broken`` raises."""
 
 
 def secret(tenant: str) -> bytes:
@@ -266,6 +268,11 @@ def fleet_with(at_ms: int, pool: str = "default", **held: list[tuple[str, int]])
             for name, jobs in held.items()
         }
     )
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    """In place of a part of the decision: a defect that a record brings to light."""
+    raise RuntimeError(WHAT_A_TENANT_WROTE)
 
 
 def output(index: int) -> Output:
