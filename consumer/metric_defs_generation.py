@@ -34,7 +34,7 @@ GENERATION: tuple[Definition, ...] = (
         "easel_engine_restarts_total",
         "restarts",
         ("cause",),
-        "Times the engine's process was started again (died, hang, load_failed, unresponsive).",
+        "Times the engine's process was started again (died, hang, memory).",
         "hang: raise EASEL_GENERATION_HANG_S or look at the GPU; died: the log has the end of its stderr.",
     ),
     counter(

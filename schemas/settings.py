@@ -50,6 +50,8 @@ class GenerationSettings(Section):
     """How long a running batch may go on after SIGTERM; keep it under the platform's own grace period."""
     hang_s: float = Field(default=120.0, gt=0.0)
     """A child that reports no step for this long is killed and started again."""
+    engine_memory_mib: int | None = Field(default=None, ge=256)
+    """A child that has grown above this much main memory (MiB) is ended between two batches and started again."""
     engine: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] | None = None
     """Overrides the engine of every model: ``null`` stores small real pictures without a model."""
     health_host: str = "127.0.0.1"

@@ -6,6 +6,7 @@ It does as it is told over the socket FD, and dies when its parent does: a GPU m
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import queue
 import signal
@@ -14,10 +15,12 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from typing import NoReturn
 
 from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed
 from consumer.engine.engines import make_engine
+from consumer.engine.memory import die_first
 from consumer.engine.wire import (
     Cancel,
     Canceled,
@@ -38,6 +41,8 @@ __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
 _BROKEN = 70
+_MOST_TIMES = 4
+"""A picture may be so many times as large as was asked for: some pipelines round its sides."""
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -46,7 +51,10 @@ def main(arguments: list[str]) -> NoReturn:
     # A Ctrl-C or a supervisor's SIGTERM reaches the whole group; the worker alone decides when a batch may end.
     for ignored in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
+    # A library that crashes says in Python's words where; the worker keeps the end of our stderr.
+    faulthandler.enable()
     _die_with(parent)
+    die_first()
     connection = socket.socket(fileno=descriptor)
     work: queue.SimpleQueue[Load | Generate] = queue.SimpleQueue()
     canceled: set[str] = set()
@@ -135,6 +143,7 @@ class _Worker:
         finally:
             # Before the answer: what comes after it is about the next batch.
             self._canceled.clear()
+        _require_bounded(batch, made)
         by_id: dict[str, Made | Missed] = {result.id: result for result in made if result.id not in left}
         results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
         return Done(results, time.monotonic() - began, self._engine.weights_revision)
@@ -144,6 +153,19 @@ class _Worker:
             self._connection.sendall(pack(message))
         except OSError:
             os._exit(0)
+
+
+def _require_bounded(batch: Batch, made: Sequence[Made | Missed]) -> None:
+    """Raises ``EngineError``: what nobody asked for is not to fill the worker's memory."""
+    shape = batch.shape
+    for result in made:
+        if isinstance(result, Made) and result.pixels.nbytes > _MOST_TIMES * shape.width * shape.height * 3:
+            found = " x ".join(map(str, result.pixels.shape))
+            wanted = f"{shape.height} x {shape.width} x 3"
+            raise EngineError(
+                Code.GENERATION_FAILED,
+                f"the model's picture is too large: {found} values where {wanted} were asked for",
+            )
 
 
 if __name__ == "__main__":

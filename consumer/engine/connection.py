@@ -25,8 +25,9 @@ _PASSED_ON = ("EASEL_NULL_STEP_S",)
 
 
 class EngineLostError(Exception):
-    """The engine's process is gone. ``cause``: ``died``, ``hang``, ``stopped``, or ``load`` while it loaded a model.
+    """The engine's process is gone.
 
+    ``cause``: ``died``, ``hang``, ``memory``, ``stopped``, or ``load`` while it loaded a model.
     ``how`` it went may be told to anyone; the message, which has its last words too, is for operators.
     """
 
@@ -146,6 +147,9 @@ class ChildConnection:
                 self._answers.put_nowait(await read(reader))
         except (asyncio.IncompleteReadError, OSError):
             pass
+        except Exception as error:
+            # Whatever it is, nothing after it can be told apart.
+            self._note(f"what the engine sent can't be read: {error!r}")
         finally:
             self._writer.close()
             self._kill()

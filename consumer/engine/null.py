@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -13,17 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape
+from consumer.engine.null_faults import BLOATING_PROMPT, befall
 from schemas.catalog import ModelCard
 
-__all__ = ["DEADLY_PROMPT", "STEP_VARIABLE", "NullEngine"]
+__all__ = ["STEP_VARIABLE", "NullEngine"]
 
 STEP_VARIABLE = "EASEL_NULL_STEP_S"
 """Seconds that a step takes; none when absent."""
 
-DEADLY_PROMPT = "easel-null: die"
-"""A prompt that begins so ends the process hard, after the first step: a request that kills its worker's engine."""
-
 _CELLS = 8
+_BLOATED = 8
 
 
 class NullEngine:
@@ -52,8 +50,7 @@ class NullEngine:
             if self._step_s:
                 time.sleep(self._step_s)
             on_step(step)
-            if any(item.prompt.startswith(DEADLY_PROMPT) for item in left):
-                os.kill(os.getpid(), signal.SIGKILL)
+            befall(item.prompt for item in left)
         return [Made(item.id, _mosaic(item, batch.shape)) for item in left]
 
     def unload(self) -> None:
@@ -64,7 +61,8 @@ def _mosaic(item: Item, shape: Shape) -> Pixels:
     text = "\0".join([item.prompt, item.negative_prompt or "", str(item.seed)])
     drawn = hashlib.shake_256(text.encode()).digest(_CELLS * _CELLS * 3)
     colours = np.frombuffer(drawn, dtype=np.uint8).reshape(_CELLS, _CELLS, 3)
-    return np.ascontiguousarray(colours[_cells(shape.height)][:, _cells(shape.width)])
+    times = _BLOATED if item.prompt.startswith(BLOATING_PROMPT) else 1
+    return np.ascontiguousarray(colours[_cells(shape.height * times)][:, _cells(shape.width * times)])
 
 
 @lru_cache(maxsize=64)

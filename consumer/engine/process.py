@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from consumer.engine.connection import ChildConnection, EngineLostError
 from consumer.engine.contract import Batch, EngineError
+from consumer.engine.memory import MemoryWatch
 from consumer.engine.wire import Cancel, Done, Generate, Load, Loaded, Step
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -43,8 +44,9 @@ class EngineProcess:
     """Runs batches, one at a time, in a child process that is started again whenever it ends.
 
     ``cards``: the models that may be asked for. ``engine`` overrides the engine of every card. A child that reports no
-    step for ``hang_s`` is killed. ``on_restart`` is told the cause of each restart: ``died`` or ``hang``.
-    ``on_stderr`` gets the lines that the child writes to stderr.
+    step for ``hang_s`` is killed; one that has grown above ``memory_mib`` of main memory is ended between two batches.
+    ``on_restart`` is told the cause of each restart: ``died``, ``hang`` or ``memory``. ``on_stderr`` gets the lines
+    that the child writes to stderr, and ours about it.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class EngineProcess:
         cards: Mapping[str, ModelCard],
         *,
         hang_s: float,
+        memory_mib: int | None = None,
         engine: str | None = None,
         on_restart: Callable[[str], None] = _ignore,
         on_stderr: Callable[[str], None] = _ignore,
@@ -61,6 +64,7 @@ class EngineProcess:
         self._hang_s = hang_s
         self._on_restart = on_restart
         self._on_stderr = on_stderr
+        self._memory = MemoryWatch(memory_mib, on_stderr)
         self._child: ChildConnection | None = None
         self._up = asyncio.Event()
         self._busy = asyncio.Lock()
@@ -135,6 +139,7 @@ class EngineProcess:
                         if isinstance(answer, Done):
                             self._failures = 0
                             self._revision = answer.weights_revision
+                            self._replace_if_grown(child)
                             return BatchDone(answer, answer.weights_revision)
                         if isinstance(answer, Step):
                             for item in answer.left:
@@ -188,6 +193,11 @@ class EngineProcess:
                 return child
             self._up.clear()
 
+    def _replace_if_grown(self, child: ChildConnection) -> None:
+        if self._memory.exceeded(child.pid):
+            self._up.clear()
+            child.kill("memory")
+
     async def _spawn(self) -> ChildConnection:
         try:
             child = await ChildConnection.start(self._on_stderr)
@@ -210,6 +220,7 @@ class EngineProcess:
         if not isinstance(answer, Loaded):
             raise EngineLostError("died", f"the engine answered {type(answer).__name__} to a load")
         self._model, self._revision = model, answer.weights_revision
+        self._memory.loaded(child.pid)
 
     async def _supervise(self) -> None:
         while True:

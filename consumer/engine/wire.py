@@ -16,6 +16,7 @@ from schemas.catalog import ModelCard
 from schemas.errors import Code
 
 __all__ = [
+    "MOST_BYTES",
     "Cancel",
     "Canceled",
     "Done",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 _LENGTH = struct.Struct(">Q")
+
+MOST_BYTES = 4 * 2**30
+"""The longest message: pictures of a batch, 256 of 2048 x 2048 pixels and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +120,11 @@ def pack(message: ToChild | FromChild) -> bytes:
 
 
 async def read(reader: asyncio.StreamReader) -> FromChild:
-    """The next message. Raises ``asyncio.IncompleteReadError`` when the other end is gone."""
+    """The next message. Raises ``asyncio.IncompleteReadError`` when the other end is gone, and ``ValueError`` for one
+    that is longer than any can be."""
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > MOST_BYTES:
+        raise ValueError(f"a message of {length:,} bytes; the longest has {MOST_BYTES:,}")
     message: FromChild = pickle.loads(await reader.readexactly(length))  # noqa: S301
     return message
 

@@ -58,6 +58,7 @@ class Worker:
         self._engine = EngineProcess(
             self._cards,
             hang_s=settings.generation.hang_s,
+            memory_mib=settings.generation.engine_memory_mib,
             engine=settings.generation.engine,
             on_restart=lambda cause: self._metrics.inc("easel_engine_restarts_total", cause=cause),
             on_stderr=lambda line: _log.info("engine", line=line),

@@ -14,7 +14,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from consumer.engine.null import DEADLY_PROMPT
+from consumer.engine.null_faults import DEADLY_PROMPT
 from ops.chaos.installation import MODEL, PARTITIONS, TENANTS
 from ops.chaos.journal import NUMBER_HEADER, Sent, SentKind
 from schemas.envelope import Envelope

@@ -100,6 +100,7 @@ def test_a_misspelt_field_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
         ("ADMISSION_HEALTH_PORT", "65536"),
         ("GENERATION_HANG_S", "0"),
         ("GENERATION_DRAIN_S", "-1"),
+        ("GENERATION_ENGINE_MEMORY_MIB", "100"),
         ("GENERATION_POOL", "a b"),
         ("API_PORT", "-1"),
         ("STORE_TIMEOUT_S", "0"),

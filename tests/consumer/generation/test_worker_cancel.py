@@ -13,7 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
-from consumer.engine.null import DEADLY_PROMPT
+from consumer.engine.null_faults import DEADLY_PROMPT
 from consumer.faults import EXIT_CODE
 from schemas.errors import Code
 from schemas.events import Event

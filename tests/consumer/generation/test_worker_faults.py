@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer.engine.null_faults import DEADLY_PROMPT, LEAKING_PROMPT
 from consumer.faults import EXIT_CODE, POINTS
 from ops.local.stack import Stack
 from schemas.errors import Code
@@ -72,6 +73,47 @@ async def test_a_job_whose_engine_always_dies_fails_and_leaves_others_alone(
     assert "Traceback" not in end.error.message
     await installation.assign(job(steps=1))
     assert len(await installation.ends(2)) == 2
+
+
+async def test_a_job_that_kills_its_engine_thrice_is_poison_and_its_batch_mates_are_not(
+    installation: Installation, worker: Start, objects: ObjectStore
+) -> None:
+    running = await worker(EASEL_NULL_STEP_S="0.5").ready()
+    # While the first one runs the others gather, and make one batch.
+    first, killer = job(), job(prompt=DEADLY_PROMPT)
+    mates = [job(seed=seed) for seed in (8, 9, 10)]
+    await installation.assign(first)
+    await installation.until(JobStarted, 1)
+    await installation.assign(mates[0], killer, *mates[1:])
+    ends = {end.request_id: end for end in await installation.ends(5, within_s=60)}
+    poison = ends.pop(killer.request_id)
+    assert isinstance(poison, JobFailed)
+    assert poison.error.code is Code.POISON
+    assert not poison.retryable
+    assert "killed by SIGKILL" in poison.error.message
+    assert "3 times while it made nothing but this" in poison.error.message
+    await usable(objects, succeeded(list(ends.values())))
+    # Once in company, for which nobody is blamed, and three times alone.
+    assert running.metric("easel_engine_restarts_total") == 4
+    starts = [event for event in await installation.outcomes() if isinstance(event, JobStarted)]
+    assert [event.alone for event in starts if event.request_id == killer.request_id] == [False, True, True, True]
+    for mate in mates:
+        assert [event.alone for event in starts if event.request_id == mate.request_id] == [False, True]
+
+
+async def test_an_engine_that_leaks_is_replaced_and_no_job_notices(
+    installation: Installation, worker: Start, objects: ObjectStore
+) -> None:
+    running = await worker(EASEL_GENERATION_ENGINE_MEMORY_MIB="256").ready()
+    await installation.assign(job(prompt=LEAKING_PROMPT, steps=1))
+    await installation.ends(1)
+    await running.until(lambda: running.metric("easel_engine_restarts_total") == 1, 10, "it was not replaced")
+    await installation.assign(job(seed=8))
+    await usable(objects, succeeded(await installation.ends(2)))
+    starts = [event for event in await installation.outcomes() if isinstance(event, JobStarted)]
+    assert len(starts) == 2
+    assert 'easel_engine_restarts_total{cause="memory"} 1.0' in running.get("/metrics")[1]
+    assert "above the limit of 256 MiB" in running.log.read_text()
 
 
 async def test_an_engine_that_hangs_is_killed(installation: Installation, worker: Start) -> None:
