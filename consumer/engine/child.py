@@ -20,7 +20,7 @@ from typing import NoReturn
 
 from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed
 from consumer.engine.engines import make_engine
-from consumer.engine.memory import die_first
+from consumer.engine.growth import die_first
 from consumer.engine.wire import (
     Cancel,
     Canceled,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from consumer.engine.connection import ChildConnection, EngineLostError
 from consumer.engine.contract import Batch, EngineError
-from consumer.engine.memory import MemoryWatch
+from consumer.engine.growth import MemoryWatch
 from consumer.engine.wire import Cancel, Done, Generate, Load, Loaded, Step
 from schemas.catalog import ModelCard
 from schemas.errors import Code
