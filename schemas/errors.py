@@ -54,6 +54,7 @@ class Code(StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"
     PRIORITY_NOT_ALLOWED = "priority_not_allowed"
     LIMIT_EXCEEDED = "limit_exceeded"
+    PROMPT_BLOCKED = "prompt_blocked"
     RATE_LIMITED = "rate_limited"
     BUDGET_DAY_EXCEEDED = "budget_day_exceeded"
     BUDGET_MONTH_EXCEEDED = "budget_month_exceeded"

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas.jws import prepared_key
+from schemas.prompt_rules import PromptRule, RuleName, with_words
 from schemas.requests import Priority
 from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
 from schemas.yaml_file import ConfigError, Location, MisplacedError, locate, read_yaml
@@ -117,6 +118,10 @@ class Tenant(_Entry):
     """Where its days and months begin."""
     own_topic: bool = False
     """Its results also go to ``<prefix>.results.<tenant>``."""
+    prompt_rules: tuple[PromptRule, ...] = ()
+    """What its own prompts may not hold, besides what the rules for all say."""
+    exempt_from: frozenset[RuleName] = frozenset()
+    """Rules for all that don't apply to it."""
     keys: list[Key] = Field(default_factory=list)
     api_keys: list[ApiKey] = Field(default_factory=list)
 
@@ -144,6 +149,8 @@ class TenantsFile(_Entry):
     version: Annotated[int, Field(ge=1)]
     tenants: Annotated[list[Tenant], Field(min_length=1)]
     issuers: list[Issuer] = Field(default_factory=list)
+    prompt_rules: tuple[PromptRule, ...] = ()
+    """What no tenant's prompts may hold."""
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> TenantsFile:
@@ -162,6 +169,13 @@ class TenantsFile(_Entry):
                 for k, key in enumerate(tenant.api_keys)
             ],
         )
+        common = [(rule.name, ("prompt_rules", i, "name")) for i, rule in enumerate(self.prompt_rules)]
+        _require_unique("prompt rule", common)
+        for i, tenant in tenants:
+            own = [(rule.name, ("tenants", i, "prompt_rules", r, "name")) for r, rule in enumerate(tenant.prompt_rules)]
+            _require_unique("prompt rule", [*common, *own])
+            if others := sorted(tenant.exempt_from - {name for name, _ in common}):
+                raise MisplacedError(f"{others[0]!r} is no rule for all tenants", "tenants", i, "exempt_from")
         known = {tenant.id for tenant in self.tenants}
         for i, issuer in issuers:
             if issuer.id in known:
@@ -190,6 +204,8 @@ class Directory:
     keys: Mapping[str, KeyEntry] = field(repr=False)
     api_keys: Mapping[str, str] = field(repr=False)
     """SHA-256 of an API key → tenant."""
+    prompt_rules: tuple[PromptRule, ...] = ()
+    """Those for all tenants."""
 
     def own_topics(self) -> list[str]:
         return sorted(tenant.id for tenant in self.tenants.values() if tenant.own_topic)
@@ -225,11 +241,20 @@ def load_tenants(path: Path, *, only_issuer: str | None = None) -> Directory:
         for k, key in enumerate(issuer.keys):
             material = _material(key, path, ("issuers", i, "keys", k))
             keys[key.kid] = KeyEntry(key.kid, key.alg, issuer.id, may_speak_for, material)
+    tenants = file.tenants
+    prompt_rules = file.prompt_rules
+    if only_issuer is None:
+        prompt_rules = with_words(prompt_rules, path, ())
+        tenants = [
+            tenant.model_copy(update={"prompt_rules": with_words(tenant.prompt_rules, path, ("tenants", i))})
+            for i, tenant in enumerate(tenants)
+        ]
     return Directory(
         version=file.version,
-        tenants={tenant.id: tenant for tenant in file.tenants},
+        tenants={tenant.id: tenant for tenant in tenants},
         keys=keys,
         api_keys={key.sha256: tenant.id for tenant in file.tenants for key in tenant.api_keys},
+        prompt_rules=prompt_rules,
     )
 
 

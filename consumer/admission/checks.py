@@ -68,6 +68,7 @@ def examine(
     if request.deadline is not None and request.deadline.timestamp() * 1000 <= at_ms:
         raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")
     _require_within_limits(tenant, parameters)
+    _require_allowed_prompts(tenant, request, rules)
 
     account = quota.take_token(state.account(tenant.id), tenant.limits, at_ms)
     hit = None if request.seed is None else look_up(state, tenant.id, card, parameters, fleet, at_ms)
@@ -94,6 +95,18 @@ def _require_within_limits(tenant: Tenant, parameters: Parameters) -> None:
                 Code.LIMIT_EXCEEDED,
                 f"{name}: {value} is more than the {most} that {tenant.id!r} may ask for",
                 param=name,
+            )
+
+
+def _require_allowed_prompts(tenant: Tenant, request: GenerationRequest, rules: Rules) -> None:
+    # As its tenant wrote them: what a style adds is the operator's.
+    for param, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt)):
+        rule = rules.prompts.blocking(tenant, text, negative=param == "negative_prompt") if text else None
+        if rule is not None:
+            raise EaselError(
+                Code.PROMPT_BLOCKED,
+                f"the {param.replace('_', ' ')} is not allowed by the rule {rule!r}: ask for something else",
+                param=param,
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from consumer.admission.prompts import PromptGuard
 from schemas.catalog import Catalog
 from schemas.tenants import Directory
 from schemas.topics import Topics
@@ -42,6 +43,11 @@ class Rules:
     def input_of(self, topic: str) -> str:
         """The ledger's name for an input topic."""
         return self.inputs[topic]
+
+    @cached_property
+    def prompts(self) -> PromptGuard:
+        """What prompts may not hold."""
+        return PromptGuard(self.directory)
 
     @cached_property
     def withdrawn(self) -> frozenset[str]:

@@ -23,6 +23,7 @@ from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.fleet import Heartbeat, HeldJob
 from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded, Outcome
 from schemas.outputs import Output
+from schemas.prompt_rules import PromptRule
 from schemas.requests import CancelRequest, GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY, KeyEntry, Signer
 from schemas.tenants import Directory, Limits, Tenant
@@ -42,13 +43,14 @@ def secret(tenant: str) -> bytes:
     return hashlib.sha256(f"secret of {tenant}".encode()).digest()
 
 
-def directory(*tenants: Tenant, version: int = 1) -> Directory:
+def directory(*tenants: Tenant, version: int = 1, prompt_rules: tuple[PromptRule, ...] = ()) -> Directory:
     """These tenants, each with one HS256 key named after it."""
     return Directory(
         version=version,
         tenants={tenant.id: tenant for tenant in tenants},
         keys={t.id: KeyEntry(t.id, "HS256", t.id, frozenset({t.id}), secret(t.id)) for t in tenants},
         api_keys={},
+        prompt_rules=prompt_rules,
     )
 
 
@@ -62,7 +64,14 @@ def catalog() -> Catalog:
     return Catalog(models={"m": card, "other": card.model_copy(update={"pool": "big", "cost_factor": Decimal(3)})})
 
 
-def rules(*tenants: Tenant, partition: int | None = None, window: int = 8, version: int = 1, **more: Any) -> Rules:
+def rules(
+    *tenants: Tenant,
+    partition: int | None = None,
+    window: int = 8,
+    version: int = 1,
+    prompt_rules: tuple[PromptRule, ...] = (),
+    **more: Any,
+) -> Rules:
     """The rules of the partition at home to the first tenant, unless another is named."""
     home = partition_of(tenants[0].id.encode(), PARTITIONS) if partition is None else partition
     return Rules(
@@ -73,7 +82,7 @@ def rules(*tenants: Tenant, partition: int | None = None, window: int = 8, versi
         jobs_partitions=4,
         window_jobs=window,
         catalog=catalog(),
-        directory=directory(*tenants, version=version),
+        directory=directory(*tenants, version=version, prompt_rules=prompt_rules),
         **more,
     )
 
