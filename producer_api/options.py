@@ -36,6 +36,7 @@ class RequestOptions(TypedDict, total=False):
     quality: int
     priority: Priority
     deadline: datetime | None
+    previews: bool
     metadata: dict[str, str]
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.errors import Code, EaselError, ErrorType
-from schemas.requests import Adapter, GenerationRequest, Name, Parameters
+from schemas.requests import Adapter, GenerationRequest, Kind, Name, Parameters, kind_of
 from schemas.yaml_file import MisplacedError, read_yaml
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "load_catalog",
 ]
 
+_STRENGTH: dict[Kind, float] = {"image_to_image": 0.6, "inpainting": 1.0}
+"""Where a request leaves it open. What is under a mask is made anew; a whole picture is to be known again."""
 UNIT_PIXELS = 2**20
 """One unit is one step of one picture of this many pixels."""
 
@@ -106,8 +108,12 @@ class ModelCard(_Entry):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     device: str = "auto"
     """``cpu``, ``cuda``, ``cuda:1``; ``auto`` takes a GPU where there is one."""
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("text_to_image",)
+    """What the model can do: ``text_to_image``, ``image_to_image``, ``inpainting``."""
     defaults: Defaults
     limits: ModelLimits = ModelLimits()
+    previews_every: Annotated[int, Field(ge=1)] | None = None
+    """A small picture of how far it is after each so many steps, for requests that ask for it; null: none."""
     cost_factor: Annotated[Decimal, Field(gt=0, max_digits=9, decimal_places=3)] = Decimal(1)
     guidance_doubles_above: float | None = 1.0
     """Guidance above this runs each step twice; null for models whose guidance is distilled into them."""
@@ -145,9 +151,7 @@ class ModelCard(_Entry):
 
     def resolve(self, request: GenerationRequest, request_id: str) -> Parameters:
         """The request with the model's defaults filled in. Raises ``EaselError`` for what the model can't do."""
-        for name in ("source_image", "mask_image", "strength"):
-            if getattr(request, name) is not None:
-                raise _refused(name, f"the model {request.model!r} makes pictures from text alone")
+        kind = self._kind(request)
         for adapter in request.adapters:
             if adapter.name not in self.adapters:
                 known = ", ".join(sorted(self.adapters)) or "none"
@@ -180,20 +184,39 @@ class ModelCard(_Entry):
             guidance=guidance,
             adapters=self._with_always(request.adapters),
             seed=_drawn_seed(request_id) if request.seed is None else request.seed,
+            source_image=request.source_image,
+            strength=_STRENGTH.get(kind) if request.strength is None else request.strength,
+            mask_image=request.mask_image,
             format=request.format,
             quality=request.quality,
             priority=request.priority,
             deadline=request.deadline,
+            previews=request.previews and self.previews_every is not None,
         )
 
     def cost_milliunits(self, parameters: Parameters, price_factor: Decimal = Decimal(1)) -> int:
-        """images x ceil(steps x pixels / 2^20 x (2 with guidance) x the factors), in whole milli-units a picture."""
+        """images x ceil(steps x pixels / 2^20 x (2 with guidance) x the factors), in whole milli-units a picture.
+
+        The steps are those that run.
+        """
         doubled = self.guidance_doubles_above is not None and parameters.guidance > self.guidance_doubles_above
         (model, model_part), (price, price_part) = self.cost_factor.as_integer_ratio(), price_factor.as_integer_ratio()
-        pixel_steps = parameters.steps * parameters.width * parameters.height
+        pixel_steps = parameters.denoising_steps * parameters.width * parameters.height
         # Rounded up, in whole numbers throughout: -(-a // b) is the ceiling of a / b.
         numerator = 1000 * pixel_steps * (2 if doubled else 1) * model * price
         return parameters.images * -(-numerator // (UNIT_PIXELS * model_part * price_part))
+
+    def _kind(self, request: GenerationRequest) -> Kind:
+        """What is asked for, as far as it makes sense and the model can do it."""
+        kind, named = kind_of(request), "source_image" if request.mask_image is None else "mask_image"
+        if request.source_image is None:
+            for name in ("mask_image", "strength"):
+                if getattr(request, name) is not None:
+                    raise EaselError(Code.INVALID_REQUEST, f"{name} needs a source_image", param=name)
+        if kind not in self.kinds:
+            able = ", ".join(self.kinds)
+            raise _refused(named, f"the model {request.model!r} does no {kind}; it does: {able}")
+        return kind
 
     def _with_always(self, asked: list[Adapter]) -> list[Adapter]:
         names = {adapter.name for adapter in asked}

@@ -55,6 +55,7 @@ class Code(StrEnum):
     PRIORITY_NOT_ALLOWED = "priority_not_allowed"
     LIMIT_EXCEEDED = "limit_exceeded"
     PROMPT_BLOCKED = "prompt_blocked"
+    SOURCE_NOT_ALLOWED = "source_not_allowed"
     RATE_LIMITED = "rate_limited"
     BUDGET_DAY_EXCEEDED = "budget_day_exceeded"
     BUDGET_MONTH_EXCEEDED = "budget_month_exceeded"
@@ -64,6 +65,8 @@ class Code(StrEnum):
     NOT_ENDED = "not_ended"
     CANCELED = "canceled"
 
+    SOURCE_NOT_FOUND = "source_not_found"
+    SOURCE_INVALID = "source_invalid"
     GENERATION_FAILED = "generation_failed"
     MODEL_UNAVAILABLE = "model_unavailable"
     OUT_OF_MEMORY = "out_of_memory"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
+from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -17,10 +19,12 @@ __all__ = [
     "CancelRequest",
     "DeleteRequest",
     "GenerationRequest",
+    "Kind",
     "Name",
     "Parameters",
     "Priority",
     "invalid_request",
+    "kind_of",
     "read_request",
     "read_wish",
 ]
@@ -30,6 +34,8 @@ MAX_SEED = 2**53 - 1
 """The largest integer that every JSON reader keeps exactly."""
 
 Priority = Literal["low", "normal", "high"]
+Kind = Literal["text_to_image", "image_to_image", "inpainting"]
+"""What a picture is made from: text alone; a source too; a source of which a mask says what is to be made anew."""
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Prompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2_000)]
 ObjectKey = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -67,12 +73,18 @@ class GenerationRequest(BaseModel):
     style: Name | None = None
     adapters: Annotated[list[Adapter], Field(max_length=8)] = Field(default_factory=list)
     source_image: ObjectKey | None = None
+    """The key of a picture of the tenant's own, which becomes another. It is scaled, and cut around its middle, to the
+    size that is asked for."""
     strength: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    """How far from the source: the share of the steps that run."""
     mask_image: ObjectKey | None = None
+    """The key of a picture that is white where the source is to be made anew; what is black stays as it is."""
     format: ImageFormat = "png"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     priority: Priority = "normal"
     deadline: AwareDatetime | None = None
+    previews: bool = False
+    """Small pictures of how far it is, among the progress events, where the model's entry allows them."""
     metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
     """Returned untouched in the terminal event: a CMS's post id."""
     dry_run: bool = False
@@ -128,10 +140,28 @@ class Parameters(BaseModel):
     quality: int = 95
     priority: Priority = "normal"
     deadline: datetime | None = None
+    previews: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self)
+
+    @property
+    def denoising_steps(self) -> int:
+        """The steps that run: all of them, or with a source ``ceil(steps x strength)``, the last ones."""
+        # By the decimal digits that were given: in binary, 0.7 of 10 would be 8.
+        return self.steps if self.strength is None else math.ceil(self.steps * Fraction(str(self.strength)))
 
     def seeds(self) -> list[int]:
         """The seed of each picture."""
         return [(self.seed + index) % (MAX_SEED + 1) for index in range(self.images)]
+
+
+def kind_of(request: GenerationRequest | Parameters) -> Kind:
+    """What it asks to be made from."""
+    if request.mask_image is not None:
+        return "inpainting"
+    return "text_to_image" if request.source_image is None else "image_to_image"
 
 
 def read_request(body: bytes) -> GenerationRequest:

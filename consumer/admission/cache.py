@@ -25,8 +25,9 @@ __all__ = ["Hit", "answer", "keep", "look_up"]
 
 _DIGEST_BYTES = 16
 _OUTPUTS = TypeAdapter(list[Output])
-_NO_PIXELS = {"priority", "deadline"}
-"""The parameters that say when a picture is made, not which."""
+_NO_PIXELS = {"priority", "deadline", "previews"}
+"""The parameters that say when a picture is made and what is told of it, not which it is. A source counts by its key,
+which holds the hash of its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def keep(state: PartitionState, request: OpenRequest, event: JobSucceeded) -> Ke
     asked = request.parameters
     if not request.seeded or len(event.outputs) != asked.images:
         return None
-    if asked.adapters or asked.source_image or asked.mask_image:
+    if asked.adapters:
         # Files that may change under their names, without the revision of the weights telling so.
         return None
     digest = _digest(asked, event.weights_revision)

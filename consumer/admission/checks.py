@@ -13,6 +13,7 @@ from schemas.catalog import ModelCard
 from schemas.errors import Code, EaselError, ErrorType
 from schemas.events import Limit
 from schemas.requests import GenerationRequest, Parameters
+from schemas.sources import require_own_source
 from schemas.tenants import Tenant
 from schemas.values import frozen
 
@@ -69,6 +70,10 @@ def examine(
         raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")
     _require_within_limits(tenant, parameters)
     _require_allowed_prompts(tenant, request, rules)
+    for param in ("source_image", "mask_image"):
+        key = getattr(parameters, param)
+        if key is not None:
+            require_own_source(tenant.id, key, param)
 
     account = quota.take_token(state.account(tenant.id), tenant.limits, at_ms)
     hit = None if request.seed is None else look_up(state, tenant.id, card, parameters, fleet, at_ms)

@@ -112,7 +112,7 @@ def end_canceled(
     """The end that was wished for: the steps that ran are settled."""
     settled = 0
     if isinstance(reported, JobCanceled):
-        whole = request.parameters.images * request.parameters.steps
+        whole = request.parameters.images * request.parameters.denoising_steps
         settled = request.cost * max(0, min(reported.steps_run, whole)) // whole
     told = Canceled(
         tenant=request.key.tenant,

@@ -131,7 +131,7 @@ class _Worker:
             # Told here, not by the engine: one that can't shrink its batch goes on with a picture that nobody gets.
             leaving: frozenset[str] = frozenset()
             # After the last step a picture is made: it may as well be had.
-            if self._canceled and step < batch.shape.steps:
+            if self._canceled and step < batch.shape.denoising_steps:
                 leaving = frozenset(item.id for item in batch.items if item.id in self._canceled) - left
                 left.update(leaving)
             self._send(Step(step, leaving))

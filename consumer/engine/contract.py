@@ -6,21 +6,35 @@ One file implements it, one entry in ``engines`` names it, and one contract test
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.catalog import ModelCard
 from schemas.errors import Code
+from schemas.requests import Kind
 
-__all__ = ["Batch", "Engine", "EngineBrokenError", "EngineError", "Item", "Kind", "Made", "Missed", "Pixels", "Shape"]
+__all__ = [
+    "Batch",
+    "Engine",
+    "EngineBrokenError",
+    "EngineError",
+    "Item",
+    "Kind",
+    "Made",
+    "Mask",
+    "Missed",
+    "Pixels",
+    "Shape",
+]
 
 Pixels = npt.NDArray[np.uint8]
 """RGB, height x width x 3."""
 
-Kind = Literal["text_to_image"]
+Mask = npt.NDArray[np.bool_]
+"""Height x width; true where a picture is to be made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +42,8 @@ class Shape:
     """What all pictures of a batch have in common.
 
     ``negative`` says whether they have negative prompts: without one, pipelines take an embedding of their own, which
-    is not that of an empty text. ``adapters`` are names and scales, in the order in which they apply.
+    is not that of an empty text. ``adapters`` are names and scales, in the order in which they apply. The first
+    ``skipped`` of the ``steps`` don't run: the source stands for what they would have made.
     """
 
     width: int
@@ -38,16 +53,28 @@ class Shape:
     negative: bool = False
     adapters: tuple[tuple[str, float], ...] = ()
     kind: Kind = "text_to_image"
+    skipped: int = 0
+
+    @property
+    def denoising_steps(self) -> int:
+        """The steps that run."""
+        return self.steps - self.skipped
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture to make. ``id`` is the caller's, opaque, unique in its batch."""
+    """One picture to make. ``id`` is the caller's, opaque, unique in its batch.
+
+    ``source`` is there unless the shape's kind is ``text_to_image``, ``mask`` if it is ``inpainting``; both have the
+    size of the shape.
+    """
 
     id: str
     prompt: str
     seed: int
     negative_prompt: str | None = None
+    source: Pixels | None = field(default=None, compare=False, repr=False)
+    mask: Mask | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +143,9 @@ class Engine(Protocol):
     ) -> Sequence[Made | Missed]:
         """Make the pictures: one result for each item, except those canceled before they were done.
 
-        A picture depends on the weights, the shape, its own prompt and seed, and on nothing else: not on who else is in
-        the batch. ``on_step(n)`` is called after the n-th step, from 1; ``is_canceled(id)`` may be asked at any step.
+        A picture depends on the weights, the shape, and its own item, and on nothing else: not on who else is in the
+        batch. Where its mask is false, it is its source. ``on_step(n)`` is called after the n-th step that runs, from
+        1; ``is_canceled(id)`` may be asked at any step.
 
         Raises ``EngineError``: ``out_of_memory`` for what fewer items might fit in, ``generation_failed`` for the rest;
         and ``EngineBrokenError``.

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import torch
 
 from consumer.engine.adapters import Adapters
-from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Made, Missed, Shape
+from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Kind, Made, Missed, Shape
 from consumer.engine.cores import available_cores
+from consumer.engine.kinds import blend_of, forms_of, given_pictures, keep_unmasked
 from consumer.engine.loading import compile_denoiser, is_out_of_memory, load_pipeline
 from consumer.engine.weights import pipeline_folder, weights_revision
 from schemas.catalog import ModelCard
@@ -36,7 +37,7 @@ class DiffusersEngine:
     def __init__(self) -> None:
         self._pipeline: Any = None
         self._card: ModelCard | None = None
-        self._arguments: frozenset[str] = frozenset()
+        self._forms: dict[Kind, Any] = {}
         self._adapters: Adapters | None = None
         self._revision = self._adapters_revision = ""
 
@@ -54,7 +55,7 @@ class DiffusersEngine:
         self._card = card
         self._adapters = Adapters(pipeline, {name: adapter.file for name, adapter in card.adapters.items()})
         self._adapters_revision = ""
-        self._arguments = frozenset(inspect.signature(pipeline.__call__).parameters)
+        self._forms = forms_of(pipeline, card.kinds)
         compile_denoiser(pipeline, card)
 
     def warm(self) -> None:
@@ -96,17 +97,23 @@ class DiffusersEngine:
         """The pictures as floats from 0 to 1, items x height x width x 3: parity is measured on these."""
 
         def after_step(_pipeline: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            if blend is not None:
+                tensors["latents"] = blend.after_step(index, tensors["latents"])
             on_step(index + 1)
             # The pipeline's own interrupt would still decode what nobody wants.
             if all(is_canceled(item.id) for item in batch.items):
                 raise _AllCanceledError
             return tensors
 
-        shape, pipeline = batch.shape, self._pipeline
+        shape = batch.shape
+        pipeline = self._form(shape.kind)
+        arguments = frozenset(inspect.signature(pipeline.__call__).parameters)
         if self._adapters is not None:
             self._adapters_revision = self._adapters.use(shape.adapters)
         # Schedulers count steps and keep past outputs: one that is used twice makes another picture.
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
+        given = given_pictures(batch)
+        blend = blend_of(pipeline, batch, given)
         wanted: dict[str, Any] = {
             # Lists of their own: some pipelines change what they are given.
             "prompt": [item.prompt for item in batch.items],
@@ -118,22 +125,29 @@ class DiffusersEngine:
             "generator": [torch.Generator("cpu").manual_seed(item.seed) for item in batch.items],
             "callback_on_step_end": after_step,
             "output_type": "np",
+            **given,
         }
         if shape.negative:
             wanted["negative_prompt"] = [item.negative_prompt or "" for item in batch.items]
-        if "true_cfg_scale" in self._arguments and not _guidance_is_distilled(pipeline):
+        if "true_cfg_scale" in arguments and not _guidance_is_distilled(pipeline):
             # Theirs is the guidance of a second forward, which needs something to lead away from.
             wanted["true_cfg_scale"] = shape.guidance
             if shape.guidance > 1 and not shape.negative:
                 wanted["negative_prompt"] = [" "] * len(batch.items)
-        known = {name: value for name, value in wanted.items() if name in self._arguments}
-        return np.asarray(pipeline(**known).images, dtype=np.float32)
+        known = {name: value for name, value in wanted.items() if name in arguments}
+        return keep_unmasked(batch, np.asarray(pipeline(**known).images, dtype=np.float32))
 
     def unload(self) -> None:
         """See the contract."""
-        self._pipeline, self._card, self._adapters, self._arguments = None, None, None, frozenset()
+        self._pipeline, self._card, self._adapters, self._forms = None, None, None, {}
         gc.collect()
         _free_cache()
+
+    def _form(self, kind: Kind) -> Any:
+        form = self._forms.get(kind)
+        if form is None:
+            raise EngineError(Code.MODEL_UNAVAILABLE, f"the model's entry in this worker's catalogue has no {kind}")
+        return form
 
     def _named(self, error: Exception) -> Exception:
         if is_out_of_memory(error):

@@ -43,7 +43,7 @@ class NullEngine:
     ) -> Sequence[Made | Missed]:
         """See the contract. A canceled item leaves at the next step."""
         left = list(batch.items)
-        for step in range(1, batch.shape.steps + 1):
+        for step in range(1, batch.shape.denoising_steps + 1):
             left = [item for item in left if not is_canceled(item.id)]
             if not left:
                 break
@@ -51,7 +51,7 @@ class NullEngine:
                 time.sleep(self._step_s)
             on_step(step)
             befall(item.prompt for item in left)
-        return [Made(item.id, _mosaic(item, batch.shape)) for item in left]
+        return [Made(item.id, _over_source(item, batch.shape, _mosaic(item, batch.shape))) for item in left]
 
     def unload(self) -> None:
         """There is nothing to unload."""
@@ -63,6 +63,15 @@ def _mosaic(item: Item, shape: Shape) -> Pixels:
     colours = np.frombuffer(drawn, dtype=np.uint8).reshape(_CELLS, _CELLS, 3)
     times = _BLOATED if item.prompt.startswith(BLOATING_PROMPT) else 1
     return np.ascontiguousarray(colours[_cells(shape.height * times)][:, _cells(shape.width * times)])
+
+
+def _over_source(item: Item, shape: Shape, drawn: Pixels) -> Pixels:
+    """As much of the source as is skipped; all of it outside the mask."""
+    if item.source is None:
+        return drawn
+    kept = shape.skipped / shape.steps
+    mixed = (item.source * kept + drawn * (1 - kept)).round().astype(np.uint8)
+    return mixed if item.mask is None else np.where(item.mask[..., None], mixed, item.source)
 
 
 @lru_cache(maxsize=64)

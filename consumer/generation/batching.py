@@ -1,8 +1,8 @@
 """Which pictures run together. Pure: jobs go in, batches come out, nothing waits.
 
-Pictures share a batch when everything but prompt and seed is equal. The oldest job leads: its kind of batch goes next,
-filled with the next oldest of the same kind up to the model's budget. There is no waiting for company: under light load
-a batch of one leaves at once, and under load the company is there by itself.
+Pictures share a batch when everything but prompt, seed and source is equal. The oldest job leads: its kind of batch
+goes next, filled with the next oldest of the same kind up to the model's budget. There is no waiting for company: under
+light load a batch of one leaves at once, and under load the company is there by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from schemas.requests import Parameters
+from schemas.requests import Kind, Parameters
 
 __all__ = ["BatchKey", "Batcher", "Piece", "batch_key"]
 
@@ -21,7 +21,10 @@ Owner = TypeVar("Owner", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
-    """What pictures of a batch have in common. With and without a negative prompt, pipelines run differently."""
+    """What pictures of a batch have in common. With and without a negative prompt, pipelines run differently.
+
+    Sources and masks are each picture's own, as prompts and seeds are; where their denoising begins is not.
+    """
 
     model: str
     width: int
@@ -30,7 +33,8 @@ class BatchKey:
     guidance: float
     negative: bool
     adapters: tuple[tuple[str, float], ...]
-    kind: str
+    kind: Kind
+    skipped: int
 
 
 def batch_key(parameters: Parameters) -> BatchKey:
@@ -43,7 +47,8 @@ def batch_key(parameters: Parameters) -> BatchKey:
         guidance=parameters.guidance,
         negative=bool(parameters.negative_prompt),
         adapters=tuple((adapter.name, adapter.scale) for adapter in parameters.adapters),
-        kind="text_to_image",
+        kind=parameters.kind,
+        skipped=parameters.steps - parameters.denoising_steps,
     )
 
 

@@ -57,10 +57,10 @@ class Finisher:
         job.closing = True
         self._spawn(self._finish(job))
 
-    def fail(self, job: Job, code: Code, message: str) -> None:
-        """End it without a picture."""
+    def fail(self, job: Job, code: Code, message: str, *, param: str | None = None) -> None:
+        """End it without a picture. ``param``: the field of the request that is at fault, if one is."""
         job.closing = True
-        self._spawn(self._fail(job, code, message))
+        self._spawn(self._fail(job, code, message, param))
 
     def replay(self, job: Job, manifest: Manifest) -> None:
         """An earlier run of it got as far as its manifest: report that."""
@@ -130,8 +130,9 @@ class Finisher:
         fault("generation.after_outcome")
         self._end(job, result, images=len(manifest.outputs), engine_s=round(job.engine_s, 3))
 
-    async def _fail(self, job: Job, code: Code, message: str) -> None:
-        cause = ErrorBody(message=message, type=ErrorType.SERVER, code=code)
+    async def _fail(self, job: Job, code: Code, message: str, param: str | None = None) -> None:
+        whose = ErrorType.SERVER if param is None else ErrorType.INVALID_REQUEST
+        cause = ErrorBody(message=message, type=whose, param=param, code=code)
         fault("generation.before_outcome")
         await self._reports.failed(job, cause, retryable=code in _RETRYABLE)
         fault("generation.after_outcome")
@@ -140,7 +141,7 @@ class Finisher:
     async def _cancel(self, job: Job) -> None:
         # Said only now, it is true that nothing more of it will come into the store.
         await asyncio.gather(*job.saves.values(), return_exceptions=True)
-        steps_run = job.steps_run + len(job.saves) * job.parameters.steps
+        steps_run = job.steps_run + len(job.saves) * job.parameters.denoising_steps
         fault("generation.before_canceled")
         await self._reports.canceled(job, steps_run)
         fault("generation.after_canceled")

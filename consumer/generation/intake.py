@@ -17,6 +17,7 @@ from consumer.generation.offsets import Token
 from consumer.generation.outputs import Outputs, StoreFailedError
 from consumer.generation.peers import Peers
 from consumer.generation.reports import patiently
+from consumer.generation.sources import SourceError, Sources
 from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.catalog import ModelCard
@@ -45,6 +46,7 @@ class Intake:
         notes: ControlNotes,
         peers: Peers,
         outputs: Outputs,
+        sources: Sources,
         deleter: Deleter,
         finisher: Finisher,
         publisher: Publisher,
@@ -56,6 +58,7 @@ class Intake:
         self._notes = notes
         self._peers = peers
         self._outputs = outputs
+        self._sources = sources
         self._deleter = deleter
         self._finisher = finisher
         self._publisher = publisher
@@ -113,17 +116,23 @@ class Intake:
                 job, Code.MODEL_UNAVAILABLE, f"the workers of this pool have no model {job.parameters.model!r}"
             )
             return True
-        if fresh and job.assigned.attempt == 1:
+        if fresh and job.assigned.attempt == 1 and job.parameters.source_image is None:
             # Nobody has had it, nor another attempt: there is no manifest, and the store need not be asked.
             self._backlog.enqueue(job)
             return True
         return False
 
     async def _look_up(self, job: Job) -> None:
-        """Report from the manifest of an earlier run, where there is one."""
+        """Report from the manifest of an earlier run, where there is one; else have what it is made from."""
         try:
             async with self._looking:
                 manifest = await self._outputs.manifest(job)
+            if manifest is None:
+                await self._sources.fetch(job)
+        except SourceError as error:
+            if not job.closing:
+                self._finisher.fail(job, error.code, error.message, param=error.param)
+            return
         except StoreFailedError as error:
             _log.error("the store failed", reason=str(error), **job.log_facts())
             if not job.closing:

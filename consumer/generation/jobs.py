@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from consumer.engine.contract import Missed
+from consumer.engine.contract import Mask, Missed, Pixels
 from consumer.generation.batching import BatchKey, batch_key
 from consumer.generation.offsets import Token
 from schemas.envelope import Envelope
@@ -20,13 +20,25 @@ from schemas.requests import Parameters
 from schemas.tenants import TenantId
 from transport.records import Record, TopicPartition
 
-__all__ = ["Job", "JobKey", "read_job"]
+__all__ = ["Job", "JobKey", "Source", "read_job"]
 
 JobKey = tuple[str, str, int]
 """Tenant, request id, attempt."""
 
 _KINDS: dict[str, type[JobAssigned | DeleteAssigned]] = {kind.TYPE: kind for kind in (JobAssigned, DeleteAssigned)}
 _TENANT: TypeAdapter[str] = TypeAdapter(TenantId)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Source:
+    """What a job's pictures are made from, in their size; the mask is true where they are to be made anew."""
+
+    pixels: Pixels
+    mask: Mask | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.pixels.nbytes + (0 if self.mask is None else self.mask.nbytes)
 
 
 @dataclass(eq=False, slots=True)
@@ -40,6 +52,8 @@ class Job:
     """Runs with no other job: a start of it never ended, or a batch that it was in was lost or failed."""
     announced: bool = False
     """Its start is known to admission, and has not ended."""
+    source: Source | None = None
+    """Fetched before it may run, if it is made from one."""
     starts: int = 0
     losses: int = 0
     """Engine processes that were lost with nothing but it."""

@@ -23,7 +23,7 @@ from schemas.outputs import MEDIA_TYPES, ImageFormat, Manifest, Output, manifest
 from transport.errors import NotFound, TransportError
 from transport.objects import ObjectStore
 
-__all__ = ["Outputs", "StoreFailedError", "encode", "provenance"]
+__all__ = ["Outputs", "StoreFailedError", "encode", "persistently", "provenance"]
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Outputs:
         key = output_key(assigned.tenant, assigned.request_id, index, sha256, parameters.format)
         media_type = MEDIA_TYPES[parameters.format]
         fault("generation.before_put")
-        await _persistently(lambda: self._store.put(key, data, content_type=media_type))
+        await persistently(lambda: self._store.put(key, data, content_type=media_type))
         fault("generation.after_put")
         height, width = pixels.shape[:2]
         return Output(
@@ -92,7 +92,7 @@ class Outputs:
         key = manifest_key(assigned.tenant, assigned.request_id)
         data = manifest.model_dump_json(indent=1).encode()
         fault("generation.before_manifest")
-        await _persistently(lambda: self._store.put(key, data, content_type="application/json"))
+        await persistently(lambda: self._store.put(key, data, content_type="application/json"))
         fault("generation.after_manifest")
         return manifest
 
@@ -100,7 +100,7 @@ class Outputs:
         """The manifest of its request, where one is there already. Raises ``StoreFailedError``."""
         key = manifest_key(job.assigned.tenant, job.assigned.request_id)
         try:
-            data = await _persistently(lambda: self._store.get(key))
+            data = await persistently(lambda: self._store.get(key))
         except NotFound:
             return None
         try:
@@ -157,7 +157,8 @@ def _recorded(job: Job) -> dict[str, Any]:
     return job.parameters.model_dump(mode="json", exclude_none=True, exclude={"model", "priority", "deadline"})
 
 
-async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
+async def persistently(call: Callable[[], Awaitable[T]]) -> T:
+    """Ask the store again and again, for a minute. Raises ``NotFound``, and ``StoreFailedError`` after that."""
     began, delay = time.monotonic(), _BACKOFF_S
     while True:
         try:

@@ -69,7 +69,7 @@ class Reports:
             tenant=assigned.tenant,
             request_id=assigned.request_id,
             attempt=assigned.attempt,
-            steps=job.parameters.steps,
+            steps=job.parameters.denoising_steps,
         )
         self._publisher.publish_nowait(self._progress_record(job, begun, str(job.starts)))
 
@@ -145,7 +145,7 @@ class Reports:
 
     def step(self, job: Job, done: int) -> None:
         """``done`` of its steps are; told at most four times a second, and at the last one."""
-        now, steps = time.monotonic(), job.parameters.steps
+        now, steps = time.monotonic(), job.parameters.denoising_steps
         if now - self._progress.get(job.key, 0.0) < _PROGRESS_INTERVAL_S and done < steps:
             return
         self._progress[job.key] = now

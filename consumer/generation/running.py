@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from consumer.engine.contract import Batch, EngineError, Item, Kind, Made, Missed, Shape
+from consumer.engine.contract import Batch, EngineError, Item, Made, Missed, Shape
 from consumer.engine.process import BatchDone, EngineLostError, EngineProcess
 from consumer.faults import fault
 from consumer.generation.backlog import Backlog
@@ -22,8 +22,6 @@ from schemas.catalog import ModelCard
 from schemas.errors import Code
 
 __all__ = ["EngineLoop"]
-
-_KIND: Kind = "text_to_image"
 
 _log = logger("generation")
 
@@ -129,7 +127,7 @@ class EngineLoop:
         self._metrics.observe("easel_generation_batch_images", len(pieces))
 
         def on_step(step: int) -> None:
-            self.pace.progress(work / key.steps, time.monotonic())
+            self.pace.progress(work / (key.steps - key.skipped), time.monotonic())
             self._on_step(step, by_job)
 
         try:
@@ -171,7 +169,7 @@ class EngineLoop:
             if job.dropped:
                 continue
             parameters = job.parameters
-            behind = (len(job.saves) + len(job.missed)) * parameters.steps
+            behind = (len(job.saves) + len(job.missed)) * parameters.denoising_steps
             self._reports.step(job, (behind + step * len(indices)) // parameters.images)
 
     def _made(self, by_job: Mapping[Job, Sequence[int]], pieces: Sequence[Piece[Job]], done: BatchDone) -> None:
@@ -267,10 +265,18 @@ def _item_id(piece: Piece[Job]) -> str:
 
 
 def _batch(key: BatchKey, pieces: Sequence[Piece[Job]]) -> Batch:
-    shape = Shape(key.width, key.height, key.steps, key.guidance, key.negative, key.adapters, _KIND)
+    shape = Shape(key.width, key.height, key.steps, key.guidance, key.negative, key.adapters, key.kind, key.skipped)
     items = []
     for piece in pieces:
-        parameters = piece.owner.parameters
-        seed = parameters.seeds()[piece.index]
-        items.append(Item(_item_id(piece), parameters.prompt, seed, parameters.negative_prompt or None))
+        parameters, source = piece.owner.parameters, piece.owner.source
+        items.append(
+            Item(
+                _item_id(piece),
+                parameters.prompt,
+                parameters.seeds()[piece.index],
+                parameters.negative_prompt or None,
+                source.pixels if source else None,
+                source.mask if source else None,
+            )
+        )
     return Batch(key.model, shape, tuple(items))

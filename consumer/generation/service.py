@@ -23,6 +23,7 @@ from consumer.generation.outputs import Outputs
 from consumer.generation.peers import Peers
 from consumer.generation.reports import Reports
 from consumer.generation.running import EngineLoop
+from consumer.generation.sources import Sources
 from consumer.generation.starting import cards_of, reach_cluster, reach_store, start_engine
 from consumer.health import HealthServer, Readiness
 from consumer.logs import logger
@@ -140,6 +141,7 @@ class Worker:
             self._notes,
             self._peers,
             outputs,
+            Sources(store, lambda: self._backlog.jobs),
             Deleter(self._backlog, outputs, reports, self._metrics),
             finisher,
             publisher,

@@ -23,6 +23,7 @@ from ops.cli.asking import (
     request_of,
 )
 from ops.cli.following import Finished, Submission
+from ops.cli.sources import key_of
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
 from ops.cli.usage import units
 from schemas.outputs import ImageFormat
@@ -40,6 +41,17 @@ def submit(
     steps: StepsOption = None,
     guidance: GuidanceOption = None,
     seed: SeedOption = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="A picture to make them from: a file, or a key in the store.", show_default=False),
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How far from the source they may be, above 0 to 1.", show_default=False)
+    ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(help="Of the source's size: white where it is to be made anew.", show_default=False),
+    ] = None,
     image_format: Annotated[ImageFormat, typer.Option("--format", help="File format.")] = "png",
     idempotency_key: Annotated[
         str | None,
@@ -67,6 +79,9 @@ def submit(
         "steps": steps,
         "guidance": guidance,
         "seed": seed,
+        "source_image": key_of(source, tenant, who.settings.store),
+        "strength": strength,
+        "mask_image": key_of(mask, tenant, who.settings.store),
         "format": image_format,
     }
     requests = [request_of(prompt, who.settings, **given) for prompt in prompts]

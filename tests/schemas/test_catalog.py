@@ -18,6 +18,7 @@ from schemas.requests import GenerationRequest, Parameters
 from tests.schemas.files import models, problem_of_models
 
 ID = "019aa4d2-6c00-7000-8000-000000000001"
+EVERY_KIND = ["text_to_image", "image_to_image", "inpainting"]
 DRAWN = 3_695_863_855
 """The seed of that id: a job that is sent again by another release must make the same pictures."""
 
@@ -80,12 +81,29 @@ class TestResolve:
             ({"style": "oil"}, "style"),
             ({"adapters": [{"name": "ink"}]}, "adapters"),
             ({"source_image": "outputs/a"}, "source_image"),
-            ({"mask_image": "outputs/a"}, "mask_image"),
-            ({"strength": 0.5}, "strength"),
+            ({"source_image": "outputs/a", "mask_image": "outputs/a"}, "mask_image"),
         ],
     )
     def test_what_the_model_cant_do_is_refused_by_field(self, fields: dict[str, Any], param: str) -> None:
         assert refused(ask(**fields)).param == param
+
+    @pytest.mark.parametrize("fields", [{"mask_image": "outputs/a"}, {"strength": 0.5}])
+    def test_what_belongs_to_a_source_needs_one(self, fields: dict[str, Any]) -> None:
+        with pytest.raises(EaselError, match="needs a source_image") as caught:
+            card(kinds=EVERY_KIND).resolve(ask(**fields), ID)
+        assert (caught.value.code, caught.value.param) == (Code.INVALID_REQUEST, *fields)
+
+    def test_a_source_has_the_strength_of_its_kind(self) -> None:
+        able = card(kinds=EVERY_KIND)
+        assert able.resolve(ask(), ID).strength is None
+        assert able.resolve(ask(source_image="a"), ID).strength == 0.6
+        assert able.resolve(ask(source_image="a", mask_image="b"), ID).strength == 1.0
+        assert able.resolve(ask(source_image="a", strength=0.25), ID).strength == 0.25
+
+    def test_previews_are_those_of_the_models_entry(self) -> None:
+        assert not card().resolve(ask(previews=True), ID).previews
+        assert card(previews_every=4).resolve(ask(previews=True), ID).previews
+        assert not card(previews_every=4).resolve(ask(), ID).previews
 
     def test_at_the_limits(self) -> None:
         got = card().resolve(ask(width=1024, height=976, steps=50, guidance=20, images=4), ID)
@@ -134,6 +152,9 @@ class TestCost:
             ({}, {}, "1", 1_000),
             ({"steps": 30}, {}, "1", 30_000),
             ({"images": 10}, {}, "1", 10_000),
+            ({"steps": 10, "source_image": "a", "strength": 0.7}, {}, "1", 7_000),
+            ({"steps": 10, "source_image": "a", "strength": 0.71}, {}, "1", 8_000),
+            ({"steps": 4, "source_image": "a", "strength": 0.001}, {}, "1", 1_000),
             ({"guidance": 1.01}, {}, "1", 2_000),
             ({"guidance": 7.0}, {"guidance_doubles_above": None}, "1", 1_000),
             ({"guidance": 0.5}, {"guidance_doubles_above": 0.0}, "1", 2_000),

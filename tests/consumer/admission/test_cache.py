@@ -162,9 +162,21 @@ def test_only_a_whole_success_is_kept() -> None:
     assert kinds(said).count("job.assigned") == 2
 
 
-@pytest.mark.parametrize(
-    "files", [{"adapters": [Adapter(name="ink")]}, {"source_image": "a.png"}, {"mask_image": "a.png"}]
-)
+def test_a_source_counts_by_its_content_which_its_key_names() -> None:
+    first, second = (f"sources/acme/{digit * 64}.png" for digit in "01")
+    world = seen(source_image=first)
+    assert kinds(world.take(world.request(2, seed=7, source_image=first))) == HIT
+    assert kinds(world.take(world.request(3, seed=7, source_image=second)))[-1] == "job.assigned"
+    assert kinds(world.take(world.request(4, seed=7, source_image=first, strength=0.5)))[-1] != "usage.settled"
+    assert kinds(world.take(world.request(5, seed=7, source_image=first, mask_image=second)))[-1] != "usage.settled"
+
+
+def test_previews_make_no_other_picture() -> None:
+    world = seen()
+    assert kinds(world.take(world.request(2, seed=7, previews=True))) == HIT
+
+
+@pytest.mark.parametrize("files", [{"adapters": [Adapter(name="ink")]}])
 def test_what_is_made_from_files_that_may_change_is_not_kept(files: dict[str, Any]) -> None:
     world, key = World(rules(tenant())), RequestKey("acme", ONE)
     world.take(world.request(1, seed=7))

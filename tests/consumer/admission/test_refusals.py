@@ -17,6 +17,7 @@ from tests.consumer.admission.world import (
 )
 
 ONE = request_id(1)
+OWN = f"sources/acme/{'0' * 64}.png"
 
 
 @pytest.fixture
@@ -43,13 +44,24 @@ def test_a_deadline_that_has_passed_is_rejected(world: World) -> None:
         ({"prompt": "  "}, "invalid_request", "prompt"),
         ({"colour": "red"}, "invalid_request", "colour"),
         ({"style": "oil"}, "limit_exceeded", "style"),
-        ({"source_image": "outputs/acme/x"}, "limit_exceeded", "source_image"),
+        ({"model": "other", "source_image": OWN}, "limit_exceeded", "source_image"),
+        ({"source_image": OWN.replace("acme", "globex")}, "source_not_allowed", "source_image"),
+        ({"source_image": OWN, "mask_image": "outputs/globex/x.png"}, "source_not_allowed", "mask_image"),
+        ({"source_image": "sources/acme/../globex/x.png"}, "invalid_request", "source_image"),
+        ({"source_image": "sources/acme/cat.png"}, "invalid_request", "source_image"),
+        ({"strength": 0.5}, "invalid_request", "strength"),
     ],
 )
 def test_what_can_not_be_made_is_rejected_by_name(world: World, fields: dict[str, Any], code: str, param: str) -> None:
     (said,) = world.take(world.request(1, **fields))
     assert (said["kind"], said["error"]["code"], said["error"]["param"]) == ("generation.rejected", code, param)
     assert world.state.requests == {}
+
+
+def test_a_source_of_ones_own_is_taken_and_paid_for_by_the_steps_that_run(world: World) -> None:
+    accepted = world.take(world.request(1, source_image=OWN, strength=0.5))[0]
+    assert (accepted["kind"], accepted["cost_milliunits"]) == ("generation.accepted", 500)
+    assert world.take(world.request(2))[0]["cost_milliunits"] == 1_000
 
 
 def test_a_body_that_is_no_json_is_rejected(world: World) -> None:

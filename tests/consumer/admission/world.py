@@ -61,7 +61,8 @@ def catalog() -> Catalog:
         defaults=Defaults(width=512, height=512, steps=4, guidance=0.0),
         limits=ModelLimits(min_side=64, max_side=1024, steps=50),
     )
-    return Catalog(models={"m": card, "other": card.model_copy(update={"pool": "big", "cost_factor": Decimal(3)})})
+    able = card.model_copy(update={"kinds": ("text_to_image", "image_to_image", "inpainting")})
+    return Catalog(models={"m": able, "other": card.model_copy(update={"pool": "big", "cost_factor": Decimal(3)})})
 
 
 def rules(

@@ -1,0 +1,154 @@
+"""Sources from the store: scaled and cut, and refused when broken, huge, or not what their key says."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from consumer.generation.jobs import Job
+from consumer.generation.sources import SourceError, Sources, read_sources
+from schemas.errors import Code
+from schemas.settings import Settings
+from schemas.sources import source_key
+from tests.consumer.generation.harness import job, parameters
+from transport.objects import ObjectStore
+
+RED, BLUE = (220, 20, 30), (10, 40, 200)
+
+
+def picture(width: int = 64, height: int = 64, mode: str = "RGB", colour: Any = RED) -> Image.Image:
+    return Image.new(mode, (width, height), colour)
+
+
+def file_of(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def bomb() -> bytes:
+    """A small PNG whose head says that it is of 60,000 x 60,000 pixels."""
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(head)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_of_each_format_is_read(kind: str) -> None:
+    pixels = read_sources(parameters(), file_of(picture(), kind), None).pixels
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels.astype(int) - RED).max() <= 8
+
+
+def test_one_of_the_right_size_is_left_as_it_is() -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert np.array_equal(read_sources(parameters(), file_of(Image.fromarray(drawn)), None).pixels, drawn)
+
+
+def test_another_size_is_filled_from_its_middle() -> None:
+    wide = picture(300, 100, colour=BLUE)
+    wide.paste(RED, (100, 0, 200, 100))
+    pixels = read_sources(parameters(), file_of(wide), None).pixels.astype(int)
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels[:, 4:-4] - RED).max() <= 4
+
+
+def test_what_is_transparent_is_white() -> None:
+    clear = picture(mode="RGBA", colour=(0, 0, 0, 0))
+    assert read_sources(parameters(), file_of(clear), None).pixels.min() == 255
+
+
+def test_a_photograph_is_turned_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = picture(64, 64)
+    lying.paste(BLUE, (0, 0, 64, 32))
+    pixels = read_sources(parameters(), file_of(lying, "JPEG", exif=exif, quality=100), None).pixels.astype(int)
+    assert np.abs(pixels[:, -20:] - BLUE).max() <= 12
+
+
+def test_a_mask_is_what_is_white() -> None:
+    mask = picture(mode="L", colour=0)
+    mask.paste(255, (0, 0, 32, 64))
+    found = read_sources(parameters(), file_of(picture()), file_of(mask)).mask
+    assert found is not None
+    assert found[:, :32].all()
+    assert not found[:, 32:].any()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"no picture", "no picture that can be read"),
+        (file_of(picture(200, 200))[:-40], "no picture that can be read"),
+        (file_of(picture(), "GIF"), "no picture that can be read"),
+        (file_of(picture(mode="I;16", colour=9)), "8 bits a colour"),
+        (bomb(), "no picture that can be read"),
+        (file_of(picture(8_192, 4_097, mode="1", colour=0)), "more than 33554432 pixels"),
+    ],
+)
+def test_what_can_not_be_read_is_refused_by_name(data: bytes, why: str) -> None:
+    with pytest.raises(SourceError, match=why) as caught:
+        read_sources(parameters(), data, None)
+    assert (caught.value.code, caught.value.param) == (Code.SOURCE_INVALID, "source_image")
+    with pytest.raises(SourceError) as caught:
+        read_sources(parameters(), file_of(picture()), data)
+    assert caught.value.param == "mask_image"
+
+
+def test_a_mask_of_another_size_than_its_source_is_refused() -> None:
+    with pytest.raises(SourceError, match="it is 32x32, and the source 64x64") as caught:
+        read_sources(parameters(), file_of(picture()), file_of(picture(32, 32)))
+    assert caught.value.param == "mask_image"
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[ObjectStore]:
+    async with ObjectStore(settings.store) as store:
+        await store.ensure_bucket()
+        yield store
+
+
+def asking(key: str) -> Job:
+    return Job(job(source_image=key, strength=0.5), None, [])
+
+
+async def put(store: ObjectStore, data: bytes, *, named_after: bytes | None = None) -> str:
+    key = source_key("acme", hashlib.sha256(data if named_after is None else named_after).hexdigest(), "png")
+    await store.put(key, data, content_type="image/png")
+    return key
+
+
+async def test_it_is_fetched_from_the_store(store: ObjectStore) -> None:
+    asked = asking(await put(store, file_of(picture())))
+    await Sources(store, lambda: [asked]).fetch(asked)
+    assert asked.source is not None
+    assert asked.source.pixels.shape == (64, 64, 3)
+    assert asked.source.nbytes == 64 * 64 * 3
+
+
+async def test_one_that_is_not_there_is_named(store: ObjectStore) -> None:
+    with pytest.raises(SourceError, match="there is no object") as caught:
+        await Sources(store, list[Job]).fetch(asking(source_key("acme", "0" * 64, "png")))
+    assert caught.value.code is Code.SOURCE_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("data", "why"), [(file_of(picture()), "not what its key says"), (b"", "0 bytes"), (bytes(33 * 2**20), "bytes")]
+)
+async def test_one_that_is_not_what_its_key_says_or_too_large_is_refused(
+    store: ObjectStore, data: bytes, why: str
+) -> None:
+    asked = asking(await put(store, data, named_after=b"other"))
+    with pytest.raises(SourceError, match=why) as caught:
+        await Sources(store, list[Job]).fetch(asked)
+    assert caught.value.code is Code.SOURCE_INVALID
+    assert asked.source is None
