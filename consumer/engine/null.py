@@ -58,7 +58,9 @@ class NullEngine:
 
 
 def _mosaic(item: Item, shape: Shape) -> Pixels:
-    text = "\0".join([item.prompt, item.negative_prompt or "", str(item.seed)])
+    # As with models: what nothing leads away from makes no difference.
+    negative = item.negative_prompt if shape.guidance else None
+    text = "\0".join([item.prompt, negative or "", str(item.seed)])
     drawn = hashlib.shake_256(text.encode()).digest(_CELLS * _CELLS * 3)
     colours = np.frombuffer(drawn, dtype=np.uint8).reshape(_CELLS, _CELLS, 3)
     times = _BLOATED if item.prompt.startswith(BLOATING_PROMPT) else 1
