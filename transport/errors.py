@@ -20,6 +20,7 @@ __all__ = [
     "OffsetsUnknown",
     "TransportError",
     "Unavailable",
+    "Undecided",
     "limited",
     "translated",
 ]
@@ -59,6 +60,10 @@ class OffsetsUnknown(TransportError):
     ) -> None:
         super().__init__(what, remedy, where=where)
         self.partitions = frozenset(partitions)
+
+
+class Undecided(TransportError):
+    """A transaction stays open: what lies behind it can't be read, and may have been committed long ago."""
 
 
 class Misconfigured(TransportError):

@@ -58,14 +58,18 @@ async def bounds(consumer: Any, partitions: Sequence[TopicPartition]) -> dict[To
 
 
 async def read_bounds(
-    settings: KafkaSettings, partitions: Iterable[TopicPartition], *, timeout_s: float = _CALL_S
+    settings: KafkaSettings,
+    partitions: Iterable[TopicPartition],
+    *,
+    isolation: Isolation = "read_committed",
+    timeout_s: float = _CALL_S,
 ) -> dict[TopicPartition, tuple[int, int]]:
-    """`bounds` under ``read_committed``, by a consumer of its own.
+    """`bounds`, by a consumer of its own.
 
     Raises:
         Unavailable: no answer within ``timeout_s`` seconds.
     """
-    consumer = await open_reader(settings, "read_committed", timeout_s=timeout_s)
+    consumer = await open_reader(settings, isolation, timeout_s=timeout_s)
     try:
         async with limited("reading where partitions begin and end", settings.bootstrap_servers, timeout_s):
             return await bounds(consumer, list(partitions))

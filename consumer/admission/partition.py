@@ -26,7 +26,7 @@ from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.settings import Settings
 from schemas.topics import Topics
-from transport.errors import Fenced, Misconfigured, TransportError
+from transport.errors import Fenced, Misconfigured, TransportError, Undecided
 from transport.group import GroupConsumer
 from transport.records import Record, TopicPartition
 from transport.transactions import FencedProducer
@@ -166,7 +166,7 @@ class PartitionRunner:
 
     def _doubt(self, error: Exception, pause_s: float) -> float:
         kind = type(error).__name__
-        self.problem = f"restoring after {kind}"
+        self.problem = str(error) if isinstance(error, Undecided) else f"restoring after {kind}"
         self._metrics.inc("easel_admission_doubts_total", partition=self.partition, kind=kind)
         if isinstance(error, TransportError):
             self._log.warning("doubt: begin again at the fence", kind=kind, reason=str(error))

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from ops.chaos.members import Member
 from ops.chaos.observer import Attempt, Observer
 from ops.chaos.proxy import StoreProxy
+from ops.chaos.rules import ChangingRules
 from ops.chaos.schedule import Fault
-from ops.local.stack import Stack
+from ops.local.stack import PartName, Stack
 
 __all__ = ["Damage", "Faults"]
 
@@ -40,6 +41,7 @@ class Faults:
         proxy: StoreProxy,
         members: Sequence[Member],
         observer: Observer,
+        rules: ChangingRules,
         tell: Callable[[str], None],
     ) -> None:
         self.done: list[Damage] = []
@@ -47,8 +49,10 @@ class Faults:
         self._proxy = proxy
         self._members = {(member.stage, member.number): member for member in members}
         self._observer = observer
+        self._rules = rules
         self._tell = tell
-        self._broker = asyncio.Lock()
+        # A stack is started and stopped by one thread at a time.
+        self._parts = asyncio.Lock()
         # A clean end may take longer than the schedule thought: what comes next for the same process waits for it.
         self._victims = {who: asyncio.Lock() for who in self._members}
 
@@ -66,7 +70,13 @@ class Faults:
         self.done.append(damage)
         match fault.kind.target:
             case "broker":
-                await self._restart_broker(fault, damage)
+                await self._restart("kafka", fault, damage)
+            case "tenants":
+                self._rules.change(fault.victim, fault.kind.action)
+                await asyncio.sleep(fault.lasts_s)
+                self._rules.restore(fault.victim)
+            case "store" if fault.kind.action == "kill":
+                await self._restart("store", fault, damage)
             case "store":
                 self._proxy.turn("refuse" if fault.kind.action == "refuse" else "slow")
                 await asyncio.sleep(fault.lasts_s)
@@ -105,13 +115,13 @@ class Faults:
         else:
             member.start()
 
-    async def _restart_broker(self, fault: Fault, damage: Damage) -> None:
-        async with self._broker:
+    async def _restart(self, part: PartName, fault: Fault, damage: Damage) -> None:
+        async with self._parts:
             damage.began_ms = _now_ms()
-            await asyncio.to_thread(self._stack.stop, "kafka", hard=fault.kind.action == "kill")
+            await asyncio.to_thread(self._stack.stop, part, hard=fault.kind.action == "kill")
             damage.gone_ms = _now_ms()
             await asyncio.sleep(fault.lasts_s)
-            await asyncio.to_thread(self._stack.start, "kafka")
+            await asyncio.to_thread(self._stack.start, part)
 
     def _member(self, fault: Fault) -> Member:
         target = fault.kind.target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,9 @@ class Installation:
         self._folder = folder
         self._keys = {tenant.id: make_key(tenant.algorithm) for tenant in TENANTS}
         (folder / "models.yaml").write_text(_MODELS, encoding="utf-8")
-        self._write_tenants(seconds)
+        self._entries = {tenant.id: self._key(tenant.id) for tenant in TENANTS}
+        self._scant_units = max(1.0, _SCANT_UNITS_A_SECOND * seconds)
+        self.write_tenants(1, {})
         self._endpoints = endpoints
         self._store = store
         self.settings = Settings(
@@ -121,17 +124,23 @@ class Installation:
             **{name: str(path) for name, path in files.items()},
         }
 
-    def _write_tenants(self, seconds: float) -> None:
-        entries = []
-        for tenant in TENANTS:
-            entry = {"id": tenant.id, **tenant.entry, "keys": [self._key(tenant.id)]}
-            if tenant.id == SCANT:
-                budget = f"{max(1.0, _SCANT_UNITS_A_SECOND * seconds):.3f}"
-                entry["limits"] = {**entry["limits"], "units_per_day": budget}
-            entries.append(entry)
+    def entry_of(self, tenant: ChaosTenant) -> dict[str, Any]:
+        """What ``tenants.yaml`` says of it when nobody has changed it, without its keys."""
+        limits = dict(tenant.entry.get("limits", {}))
+        if tenant.id == SCANT:
+            limits["units_per_day"] = f"{self._scant_units:.3f}"
+        return {"id": tenant.id, **tenant.entry, "limits": limits}
+
+    def write_tenants(self, version: int, changes: Mapping[str, Mapping[str, Any]]) -> None:
+        """The file at a version, whole at once; ``changes``: what it says otherwise of some tenants."""
+        entries = [
+            {**self.entry_of(tenant), **changes.get(tenant.id, {}), "keys": [self._entries[tenant.id]]}
+            for tenant in TENANTS
+        ]
+        part = self._folder / "tenants.part"
         # JSON is YAML too.
-        text = json.dumps({"version": 1, "tenants": entries}, indent=1)
-        (self._folder / "tenants.yaml").write_text(text, encoding="utf-8")
+        part.write_text(json.dumps({"version": version, "tenants": entries}, indent=1), encoding="utf-8")
+        part.replace(self._folder / "tenants.yaml")
 
     def _key(self, tenant: str) -> dict[str, str]:
         material = self._keys[tenant]

@@ -12,9 +12,19 @@ from pydantic import ValidationError
 
 from ops.chaos.installation import PARTITIONS
 from schemas.connection import KafkaSettings
-from schemas.events import TERMINAL, Accepted, CancelAccepted, CancelRefused, Duplicate, Rejected
+from schemas.events import (
+    TERMINAL,
+    Accepted,
+    CancelAccepted,
+    CancelRefused,
+    Deleted,
+    DeleteRefused,
+    Duplicate,
+    Priced,
+    Rejected,
+)
 from schemas.fleet import Heartbeat
-from schemas.jobs import JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded
+from schemas.jobs import DeleteAssigned, JobCanceled, JobFailed, JobReleased, JobStarted, JobSucceeded
 from schemas.topics import Topics
 from transport.partitioning import partition_of
 from transport.records import Record
@@ -22,7 +32,10 @@ from transport.tail import Tail
 
 __all__ = ["Attempt", "Hidden", "Observer", "Report"]
 
-_ANSWERS = frozenset(shape.TYPE for shape in (Accepted, Rejected, Duplicate, CancelAccepted, CancelRefused))
+_ANSWERS = frozenset(
+    shape.TYPE
+    for shape in (Accepted, Rejected, Duplicate, Priced, CancelAccepted, CancelRefused, Deleted, DeleteRefused)
+)
 _ENDS = frozenset(shape.TYPE for shape in (JobSucceeded, JobFailed, JobReleased, JobCanceled))
 _OFFSETS_KEY = b"__offsets"
 _WORTH_KEEPING_MS = 100
@@ -65,6 +78,10 @@ class Observer:
     reports: list[Report] = field(default_factory=list)
     running: dict[Attempt, str] = field(default_factory=dict)
     """Jobs that were started and have not ended, and where."""
+    deletes: set[str] = field(default_factory=set)
+    """Those that went to a worker, by their ids."""
+    deleted: set[str] = field(default_factory=set)
+    """Those that were answered."""
     hidden: list[Hidden] = field(default_factory=list)
     instances: dict[str, Heartbeat] = field(default_factory=dict)
     """By name; those that left are not there, those that were killed are."""
@@ -89,6 +106,10 @@ class Observer:
         """How many of a stage say that they are ready."""
         return sum(beat.ready for beat in self.instances.values() if beat.stage == stage)
 
+    def all_ended(self) -> bool:
+        """Whether nothing that was begun is still to end."""
+        return self.ended >= self.accepted and self.deletes <= self.deleted
+
     def _take(self, records: Iterable[Record], topics: Topics) -> None:
         now_ms = int(time.time() * 1000)
         for record in records:
@@ -105,6 +126,10 @@ class Observer:
                 continue
             content = _content(record)
             self._visible(record, str(content.get("tenant")), now_ms)
+            if kind == DeleteAssigned.TYPE:
+                self.deletes.add(str(content.get("delete_id")))
+            if kind == Deleted.TYPE:
+                self.deleted.add(str(content.get("delete_id")))
             if record.topic == topics.results:
                 self.answers += kind in _ANSWERS
                 self.accepted += kind == Accepted.TYPE

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from consumer.engine.null_faults import DEADLY_PROMPT
 from ops.chaos.installation import MODEL, PARTITIONS, TENANTS
-from ops.chaos.journal import NUMBER_HEADER, Sent, SentKind
+from ops.chaos.journal import CANCELS, DELETES, NUMBER_HEADER, Sent, SentKind
 from schemas.envelope import Envelope
 from schemas.ids import new_id
-from schemas.requests import CancelRequest, GenerationRequest
+from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY, Signer
 from schemas.topics import Topics
 from transport.partitioning import partition_of
@@ -43,12 +43,18 @@ SHARES: dict[SentKind, int] = {
     "garbage": 5,
     "cancel": 60,
     "cancel_unknown": 5,
+    "delete": 40,
+    "delete_unknown": 3,
+    "dry_run": 40,
+    "wanted": 15,
     "poison": 3,
 }
-"""Parts of 1,000, about."""
+"""Parts of 1,100, about."""
 
 _RECENT = 300
 _JUST_NOW = 12
+_PRICED = 20
+_AGAIN = frozenset({"duplicate", "conflict", "cancel", "delete"})
 _SEEDS = 40
 _KEYS = 20
 
@@ -75,32 +81,46 @@ class Plan:
         self._topics = topics
         self._kinds, self._weights = list(shares), list(shares.values())
         self._recent: deque[Draft] = deque(maxlen=_RECENT)
+        self._priced: deque[tuple[Sent, dict[str, Any]]] = deque(maxlen=_PRICED)
         self._number = 0
 
     def next(self) -> Draft:
         """The next one to be sent."""
         kind = self._chance.choices(self._kinds, self._weights)[0]
-        if kind in ("duplicate", "conflict", "cancel") and not self._recent:
+        if (kind in _AGAIN and not self._recent) or (kind == "wanted" and not self._priced):
             kind = "valid"
         self._number += 1
-        draft = self._again(kind) if kind in ("duplicate", "conflict", "cancel") else self._new(kind)
-        if kind in ("valid", "misplaced", "keyed", "hurried", "poison"):
+        draft = self._again(kind) if kind in _AGAIN or kind == "wanted" else self._new(kind)
+        if kind in ("valid", "misplaced", "keyed", "hurried", "poison", "wanted"):
             self._recent.append(draft)
         return draft
 
     def _new(self, kind: SentKind) -> Draft:
         tenant = self._chance.choices([one.id for one in TENANTS], [one.share for one in TENANTS])[0]
-        if kind == "cancel_unknown":
-            return self._cancel(kind, tenant, new_id())
+        if kind in ("cancel_unknown", "delete_unknown"):
+            return self._about(kind, tenant, new_id())
         key = f"order-{self._chance.randrange(_KEYS)}" if kind == "keyed" else None
-        return self._draft(kind, tenant, new_id(), self._body(kind), key=key)
+        body = self._body(kind)
+        if kind != "dry_run":
+            return self._draft(kind, tenant, new_id(), body, key=key)
+        draft = self._draft(kind, tenant, new_id(), body | {"dry_run": True})
+        self._priced.append((draft.sent, body))
+        return draft
 
     def _again(self, kind: SentKind) -> Draft:
         if kind == "cancel":
             # Mostly one that is under way; of the older ones most have ended.
             reach = _JUST_NOW if self._chance.random() < 0.7 else _RECENT
             target = self._recent[-1 - self._chance.randrange(min(reach, len(self._recent)))].sent
-            return self._cancel(kind, target.tenant, target.event_id)
+            return self._about(kind, target.tenant, target.event_id)
+        if kind == "delete":
+            # Mostly one that has ended: one of the older half.
+            newest = self._chance.random() < 0.2
+            target = self._recent[-1 if newest else self._chance.randrange((len(self._recent) + 1) // 2)].sent
+            return self._about(kind, target.tenant, target.event_id)
+        if kind == "wanted":
+            priced, body = self._priced.popleft()
+            return self._draft(kind, priced.tenant, priced.event_id, body)
         earlier = self._chance.choice(self._recent)
         sent = earlier.sent
         if kind == "conflict":
@@ -130,7 +150,7 @@ class Plan:
             body["deadline"] = (datetime.now(UTC) + within).isoformat()
         return body
 
-    def _cancel(self, kind: SentKind, tenant: str, about: str) -> Draft:
+    def _about(self, kind: SentKind, tenant: str, about: str) -> Draft:
         return self._draft(kind, tenant, new_id(), {"request_id": about}, about=about)
 
     def _draft(
@@ -144,11 +164,11 @@ class Plan:
         about: str | None = None,
     ) -> Draft:
         data = json.dumps(content).encode()
-        event_type = CancelRequest.TYPE if about is not None else GenerationRequest.TYPE
+        asked = CancelRequest if kind in CANCELS else DeleteRequest if kind in DELETES else GenerationRequest
         signer = self._stranger if kind == "unknown_key" else self._signers[tenant]
         token: str | None = signer.sign(
             tenant=tenant,
-            event_type=event_type,
+            event_type=asked.TYPE,
             event_id=event_id,
             body=data + b" " if kind == "changed_body" else data,
             now_s=time.time(),
@@ -158,7 +178,7 @@ class Plan:
             token = f"{token.rpartition('.')[0]}.{secrets.token_urlsafe(64)}"
         envelope = Envelope(
             id=event_id,
-            type=event_type,
+            type=asked.TYPE,
             source="chaos",
             data=b"\x00\xff garbage" if kind == "garbage" else data,
             signature=None if kind in ("unsigned", "garbage") else token,
@@ -166,7 +186,7 @@ class Plan:
         )
         headers = self._numbered(() if kind == "garbage" else envelope.headers())
         partition = partition_of(tenant.encode(), PARTITIONS)
-        if kind == "misplaced" or (kind == "cancel" and self._chance.random() < 0.2):
+        if kind == "misplaced" or (kind in ("cancel", "delete", "dry_run") and self._chance.random() < 0.2):
             partition = (partition + self._chance.randrange(1, PARTITIONS)) % PARTITIONS
         return Draft(
             Sent(

@@ -19,6 +19,7 @@ from transport.partitioning import partition_of
 
 __all__ = ["Numbers", "keep_evidence", "numbers_of", "recoveries"]
 
+_PARTS = ("broker", "store")
 BUSY = frozenset(partition_of(tenant.id.encode(), PARTITIONS) for tenant in TENANTS)
 
 
@@ -71,7 +72,7 @@ def numbers_of(chaos: Chaos, verdict: Verdict, observer: Observer, seconds: floa
         doubled=verdict.wrong("doubled"),
         units_off=verdict.wrong("units"),
         outputs_bad=verdict.wrong("output"),
-        kills=sum(n for kind, n in done.items() if kind.action in ("kill", "term") and kind.target != "broker"),
+        kills=sum(n for kind, n in done.items() if kind.action in ("kill", "term") and kind.target not in _PARTS),
         stops=sum(n for kind, n in done.items() if kind.action == "stop"),
         broker_restarts=sum(n for kind, n in done.items() if kind.target == "broker"),
         recovery_p95_s=round(p95([one for one in found.values() if one is not None]), 1),

@@ -19,6 +19,7 @@ from ops.chaos.members import Member, Stage, supervise
 from ops.chaos.observer import Observer
 from ops.chaos.plan import SHARES, Plan
 from ops.chaos.proxy import StoreProxy
+from ops.chaos.rules import ChangingRules
 from ops.chaos.schedule import KINDS, Kind, draw
 from ops.chaos.verify import Verdict, verify
 from ops.cli.terminal import CommandError
@@ -59,7 +60,7 @@ class Chaos:
     """A run in ``folder``, which is made. After ``run``, ``verdict`` and the rest say how it went."""
 
     def __init__(self, course: Course, folder: Path, tell: Callable[[str], None]) -> None:
-        self.schedule = draw(course.seed, course.seconds, MEMBERS, course.kinds)
+        self.schedule = draw(course.seed, course.seconds, MEMBERS, len(TENANTS), course.kinds)
         self.folder = folder.resolve()
         self.problems: list[str] = []
         self.damages: list[Damage] = []
@@ -142,9 +143,10 @@ class Chaos:
     async def _publish(self, installation: Installation, observer: Observer, proxy: StoreProxy) -> None:
         course = self._course
         plan = Plan(course.seed, installation.signers(), Topics(installation.settings.kafka.prefix), course.shares)
-        faults = Faults(self._stack, proxy, self._members, observer, self._tell)
-        self.damages = faults.done
         with contextlib.closing(Journal(self.journal)) as journal:
+            rules = ChangingRules(installation, journal)
+            faults = Faults(self._stack, proxy, self._members, observer, rules, self._tell)
+            self.damages = faults.done
             async with asyncio.TaskGroup() as group:
                 kafka = installation.settings.kafka
                 group.create_task(drive(kafka, plan, journal, rate=course.rate, seconds=course.seconds))
@@ -156,7 +158,7 @@ class Chaos:
         began = time.monotonic()
         while time.monotonic() - began < self._course.settle_s:
             still_s = time.monotonic() - max(observer.changed_at, began)
-            if still_s > (_CALM_S if observer.ended >= observer.accepted else self._course.quiet_s):
+            if still_s > (_CALM_S if observer.all_ended() else self._course.quiet_s):
                 return
             await asyncio.sleep(_POLL_S)
 

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 __all__ = ["KINDS", "Fault", "Kind", "draw"]
 
-Target = Literal["admission", "worker", "engine", "broker", "store"]
-Action = Literal["kill", "term", "stop", "restart", "refuse", "slow"]
+Target = Literal["admission", "worker", "engine", "broker", "store", "tenants"]
+Action = Literal["kill", "term", "stop", "restart", "refuse", "slow", "lower", "raise", "suspend"]
 
 
 class Kind(NamedTuple):
@@ -39,6 +39,10 @@ _COURSES: dict[Kind, _Course] = {
     Kind("broker", "kill"): _Course((0.0, 2.0), "kill -9"),
     Kind("store", "refuse"): _Course((3.0, 8.0), "answers 503"),
     Kind("store", "slow"): _Course((3.0, 8.0), "answers slowly"),
+    Kind("store", "kill"): _Course((0.0, 2.0), "kill -9"),
+    Kind("tenants", "lower"): _Course((4.0, 10.0), "lower limits of"),
+    Kind("tenants", "raise"): _Course((4.0, 10.0), "no limits for"),
+    Kind("tenants", "suspend"): _Course((3.0, 8.0), "suspend"),
 }
 KINDS: tuple[Kind, ...] = tuple(_COURSES)
 
@@ -58,7 +62,7 @@ class Fault:
     at_s: float
     kind: Kind
     victim: int
-    """Which admission or worker, from 0; 0 for the broker and the store."""
+    """Which admission, worker or tenant, from 0; 0 for the broker and the store."""
     lasts_s: float
 
     @property
@@ -70,17 +74,19 @@ class Fault:
         words = _COURSES[self.kind].words
         name = f"worker {self.victim}" if target == "engine" else f"{target} {self.victim}"
         if target in ("broker", "store"):
-            return f"{target}: {words}" + (f" for {self.lasts_s:.1f} s" if target == "store" else "")
+            return f"{target}: {words}" + (f" for {self.lasts_s:.1f} s" if action in ("refuse", "slow") else "")
+        if target == "tenants":
+            return f"tenants.yaml: {words} tenant {self.victim} for {self.lasts_s:.1f} s"
         if action == "stop":
             return f"{words} {name} for {self.lasts_s:.1f} s"
         return f"{words} {name}" + (f", back after {self.lasts_s:.1f} s" if target != "engine" else "")
 
 
-def draw(seed: int, seconds: float, members: int, kinds: Sequence[Kind] = KINDS) -> list[Fault]:
+def draw(seed: int, seconds: float, members: int, tenants: int, kinds: Sequence[Kind] = KINDS) -> list[Fault]:
     """The faults of a run of so many seconds, in their order, all healed before its end.
 
-    ``members``: of admission, and as many workers. Each kind comes once before any comes again; faults overlap, but
-    nothing is hit while it is still down from before.
+    ``members``: of admission, and as many workers; ``tenants``: whose limits may change. Each kind comes once before
+    any comes again; faults overlap, but nothing is hit while it is still down from before.
     """
     chance = random.Random(seed)  # noqa: S311 - it has to be repeatable, not secret
     deck: list[Kind] = []
@@ -92,7 +98,8 @@ def draw(seed: int, seconds: float, members: int, kinds: Sequence[Kind] = KINDS)
             deck = list(kinds)
             chance.shuffle(deck)
         kind = deck.pop()
-        victim = chance.randrange(members) if kind.target not in ("broker", "store") else 0
+        victims = 1 if kind.target in ("broker", "store") else tenants if kind.target == "tenants" else members
+        victim = chance.randrange(victims)
         lasts_s = round(chance.uniform(*_COURSES[kind].lasts_s), 2)
         who = ("worker" if kind.target == "engine" else kind.target, victim)
         at_s = round(max(at_s, free_s.get(who, 0.0)), 2)

@@ -6,8 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from ops.chaos.verify_facts import Facts, Said
-from ops.chaos.verify_requests import ENDS, Violation
+from ops.chaos.verify_facts import ENDS, Facts, Said, Violation
 
 __all__ = ["check_books"]
 
@@ -97,6 +96,8 @@ def _ledger_has_the_same_ends(facts: Facts) -> Iterator[Violation]:
             yield Violation("ledger", "/".join(request), f"{state} in the ledger, {told} on results")
     for request in accepted - facts.ledger.requests.keys():
         yield Violation("ledger", "/".join(request), "accepted, and not in the ledger")
+    for request in facts.ledger.requests.keys() - accepted:
+        yield Violation("ledger", "/".join(request), "in the ledger, and never accepted")
 
 
 def _everything_was_read(facts: Facts) -> Iterator[Violation]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.chaos.journal import NUMBER_HEADER
 from schemas.audit import AUDIT_HEADER, AuditNote
 from schemas.connection import KafkaSettings
 from schemas.events import DeadLetter
@@ -18,7 +19,9 @@ from transport.records import Record, TopicPartition
 from transport.tail import read_partition
 from transport.teardown import end_consumer
 
-__all__ = ["Facts", "LedgerFacts", "Said", "read_facts"]
+__all__ = ["ENDS", "Facts", "LedgerFacts", "Said", "Violation", "number_of", "read_facts"]
+
+ENDS = frozenset({"generation.succeeded", "generation.failed", "generation.canceled"})
 
 _LOOKS = 60
 _LOOK_S = 0.5
@@ -44,6 +47,25 @@ class Said:
     @property
     def request(self) -> tuple[str, str]:
         return self.tenant, self.request_id
+
+    @property
+    def answers(self) -> tuple[str, int, int] | None:
+        """The place of the record that it answers: input, partition and offset."""
+        return None if self.note is None else (self.note.input, self.note.partition, self.note.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """Something that must not be: which rule, about what, and what was found."""
+
+    rule: str
+    about: str
+    found: str
+    count: int = 1
+    """How many things, or milli-units, are wrong with it."""
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.about}: {self.found}"
 
 
 @dataclass(slots=True)
@@ -71,6 +93,14 @@ class Facts:
     ledger: LedgerFacts = field(default_factory=LedgerFacts)
     ends: dict[str, dict[int, int]] = field(default_factory=dict)
     """Input of admission → partition → the offset after its last record."""
+
+
+def number_of(record: Record) -> int | None:
+    """The number under which the driver's journal has it."""
+    for name, value in record.headers:
+        if name == NUMBER_HEADER and value is not None and value.isdigit():
+            return int(value)
+    return None
 
 
 async def read_facts(kafka: KafkaSettings, pools: Iterable[str], own_topics: Iterable[str]) -> Facts:

@@ -1,4 +1,4 @@
-"""Was only done what was paid for, and is everything there that was delivered? Pure, but for the look at the store."""
+"""Was only done what was paid for, and is what was delivered there, and nothing that was deleted?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 
-from ops.chaos.verify_facts import Facts, Said
-from ops.chaos.verify_requests import ENDS, Violation
+from ops.chaos.verify_facts import ENDS, Facts, Said, Violation
 from schemas.connection import StoreSettings
+from schemas.outputs import request_prefix
 from transport.errors import TransportError
 from transport.objects import ObjectStore
 
@@ -53,16 +53,26 @@ def check_work(facts: Facts) -> Iterator[Violation]:
 
 
 async def check_outputs(facts: Facts, settings: StoreSettings) -> AsyncIterator[Violation]:
-    """Each picture of each success is in the store, with the size and the hash that its event names."""
+    """Each picture of each success is in the store, with the size and the hash that its event names; of a request that
+    was deleted there is nothing, and nobody was given it afterwards."""
+    deleted: dict[str, Said] = {}
+    for event in facts.results:
+        if event.kind == "generation.deleted":
+            deleted.setdefault(request_prefix(*event.request), event)
     wanted: dict[str, tuple[str, str, int]] = {}
     for event in facts.results:
         if event.kind != "generation.succeeded":
             continue
-        outputs = event.content["outputs"]
+        about, outputs = "/".join(event.request), event.content["outputs"]
         if not outputs:
-            yield Violation("output", f"{event.tenant}/{event.request_id}", "succeeded without a picture")
+            yield Violation("output", about, "succeeded without a picture")
         for output in outputs:
-            wanted[output["key"]] = (f"{event.tenant}/{event.request_id}", output["sha256"], int(output["bytes"]))
+            # An answer from an earlier result names that one's pictures.
+            gone = deleted.get(f"{output['key'].rpartition('/')[0]}/")
+            if gone is None:
+                wanted[output["key"]] = (about, output["sha256"], int(output["bytes"]))
+            elif event.offset > gone.offset:
+                yield Violation("output", about, f"delivers {output['key']}, which had been deleted")
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def look(store: ObjectStore, key: str) -> Violation | None:
@@ -76,7 +86,14 @@ async def check_outputs(facts: Facts, settings: StoreSettings) -> AsyncIterator[
             return Violation("output", about, f"{key} is not what the event says")
         return None
 
+    async def look_for_rest(store: ObjectStore, prefix: str) -> Violation | None:
+        async with places:
+            rest = [found.key async for found in store.list(prefix)]
+        about = "/".join(deleted[prefix].request)
+        return Violation("output", about, f"was deleted, and {', '.join(rest)} is there", len(rest)) if rest else None
+
     async with ObjectStore(settings) as store:
-        for found in await asyncio.gather(*(look(store, key) for key in wanted)):
+        looks = [look(store, key) for key in wanted] + [look_for_rest(store, prefix) for prefix in deleted]
+        for found in await asyncio.gather(*looks):
             if found is not None:
                 yield found

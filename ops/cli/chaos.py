@@ -90,7 +90,9 @@ def _show(run: Chaos, verdict: Verdict) -> None:
     out.print(
         f"{verdict.sent} requests: {counts['accepted']} accepted, {counts['rejected']} rejected, "
         f"{counts['duplicates']} duplicates, {counts['dead_lettered']} dead letters; "
-        f"{counts['succeeded']} succeeded, {counts['failed']} failed, {counts['canceled']} canceled",
+        f"{counts['succeeded']} succeeded, {counts['failed']} failed, {counts['canceled']} canceled; beside them "
+        f"{verdict.cancels} cancels, {verdict.deletes} deletes, of which {counts['deleted']} were done, "
+        f"{verdict.dry_runs} dry runs; the tenants' rules changed {counts['changes']} times",
         markup=False,
     )
     wrong = [*run.problems, *map(str, verdict.violations)]

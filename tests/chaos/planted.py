@@ -6,20 +6,28 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from consumer.admission import decide
 from consumer.admission.__main__ import main as admission
+from consumer.admission.checks import Examined, examine
 from consumer.admission.endings import end_succeeded
+from consumer.admission.fleet_view import Fleet
+from consumer.admission.intake import Submission
 from consumer.admission.keys import RequestKey
 from consumer.admission.outcomes import outcome
+from consumer.admission.pricing import priced
 from consumer.admission.rules import Rules
 from consumer.admission.state import Effects, EndedRequest, OpenRequest, PartitionState
 from consumer.generation.__main__ import main as worker
 from consumer.generation.jobs import Job
+from consumer.generation.outputs import Outputs
 from consumer.generation.reports import Reports
+from schemas.errors import EaselError
 from schemas.jobs import JobSucceeded, Outcome
 from schemas.outputs import Manifest
+from schemas.requests import GenerationRequest
 from transport.records import Ack, Outgoing, TopicPartition
 from transport.transactions import FencedProducer
 
@@ -71,6 +79,44 @@ def settle_twice() -> None:
     decide.outcome = planted  # type: ignore[attr-defined]
 
 
+def dry_run_holds() -> None:
+    """A dry run sets aside what it priced, and never gives it back."""
+
+    def planted(
+        state: PartitionState, submission: Submission, request: GenerationRequest, rules: Rules, fleet: Fleet
+    ) -> Effects:
+        effects = priced(state, submission, request, rules, fleet)
+        try:
+            examined = examine(state, submission, request, rules, fleet)
+        except EaselError:
+            return effects
+        if examined.refusal is None:
+            effects.accounts[submission.key.tenant] = examined.account
+        return effects
+
+    decide.priced = planted  # type: ignore[attr-defined]
+
+
+def delete_keeps() -> None:
+    """A delete is reported, and what it was about stays in the store."""
+
+    async def planted(self: Outputs, tenant: str, request_id: str) -> int:
+        return 1
+
+    Outputs.remove = planted  # type: ignore[method-assign]
+
+
+def forgets_suspension() -> None:
+    """Whoever is suspended is served all the same."""
+
+    def planted(*given: Any) -> Examined:
+        state, submission, request, rules, fleet = given
+        served = replace(submission, tenant=submission.tenant.model_copy(update={"status": "active"}))
+        return examine(state, served, request, rules, fleet)
+
+    decide.examine = planted  # type: ignore[attr-defined, assignment]
+
+
 def repeats() -> None:
     """No bug: each success is reported twice, as by a worker that was lost before it committed how far it was."""
     succeeded = Reports.succeeded
@@ -86,6 +132,9 @@ PLANTED = {
     "commit_before_send": (commit_before_send, admission),
     "no_fence": (no_fence, admission),
     "settle_twice": (settle_twice, admission),
+    "dry_run_holds": (dry_run_holds, admission),
+    "forgets_suspension": (forgets_suspension, admission),
+    "delete_keeps": (delete_keeps, worker),
     "repeats": (repeats, worker),
 }
 

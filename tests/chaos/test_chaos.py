@@ -13,7 +13,7 @@ from ops.chaos.run import Chaos, Course
 from ops.chaos.schedule import Kind
 from tests.ops.cli_process import easel, processes_with, still_running
 
-SEED = 5
+SEED = 6
 PLANTED: dict[str, tuple[list[Kind], dict[Stage, str], set[str]]] = {
     "commit_before_send": ([Kind("admission", "kill")], {"admission": "commit_before_send"}, {"missing"}),
     "no_fence": ([Kind("admission", "stop")], {"admission": "no_fence"}, {"doubled"}),
@@ -22,6 +22,9 @@ PLANTED: dict[str, tuple[list[Kind], dict[Stage, str], set[str]]] = {
         {"admission": "settle_twice", "worker": "repeats"},
         {"doubled", "units"},
     ),
+    "dry_run_holds": ([Kind("worker", "kill")], {"admission": "dry_run_holds"}, {"units"}),
+    "forgets_suspension": ([Kind("tenants", "suspend")], {"admission": "forgets_suspension"}, {"rules"}),
+    "delete_keeps": ([Kind("worker", "kill")], {"worker": "delete_keeps"}, {"output"}),
     "nothing but repetitions": ([Kind("worker", "kill")], {"worker": "repeats"}, set()),
 }
 

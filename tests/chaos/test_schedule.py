@@ -15,20 +15,21 @@ BUSY = frozenset({0, 1, 3})
 
 
 def test_the_same_seed_draws_the_same() -> None:
-    assert draw(7, 600, 2) == draw(7, 600, 2)
-    assert draw(7, 600, 2) != draw(8, 600, 2)
+    assert draw(7, 600, 2, 6) == draw(7, 600, 2, 6)
+    assert draw(7, 600, 2, 6) != draw(8, 600, 2, 6)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_schedule_is_whole(seed: int) -> None:
-    faults = draw(seed, 300, 2)
+    faults = draw(seed, 300, 2, 6)
     assert [fault.at_s for fault in faults] == sorted(fault.at_s for fault in faults)
     assert {fault.kind for fault in faults} == set(KINDS)
     assert all(fault.ends_s <= 297 for fault in faults)
     stops = [fault.lasts_s for fault in faults if fault.kind.action == "stop"]
     assert min(stops) > 3.0
-    for which in ("admission", "worker", "broker", "store"):
-        for victim in (0, 1):
+    assert {fault.victim for fault in faults if fault.kind.target in ("broker", "store")} == {0}
+    for which in ("admission", "worker", "broker", "store", "tenants"):
+        for victim in range(6):
             mine = [
                 fault
                 for fault in faults

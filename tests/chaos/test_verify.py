@@ -8,14 +8,20 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ops.chaos.journal import Acked, Journal, Sent, read_journal
+from ops.chaos.journal import Acked, Journal, RulesWritten, Sent, TenantRules, read_journal
+from ops.chaos.verify_answers import check_answers
 from ops.chaos.verify_books import check_books
-from ops.chaos.verify_requests import Violation, check_requests
+from ops.chaos.verify_facts import Said, Violation
+from ops.chaos.verify_requests import check_requests
+from ops.chaos.verify_rules import check_rules
+from ops.chaos.verify_wishes import check_wishes
 from ops.chaos.verify_work import check_outputs, check_work
 from schemas.connection import StoreSettings
+from schemas.outputs import request_prefix
 from tests.chaos.facts import COST, DAY, Story
 from transport.objects import ObjectStore
 
@@ -23,7 +29,14 @@ EMPTY = dict.fromkeys(("held", "settled", "refunded", "outstanding"), 0)
 
 
 def found(story: Story) -> list[Violation]:
-    return [*check_requests(story.facts, story.journal), *check_books(story.facts), *check_work(story.facts)]
+    return [
+        *check_requests(story.facts, story.journal),
+        *check_answers(story.facts, story.journal),
+        *check_wishes(story.facts),
+        *check_books(story.facts),
+        *check_rules(story.facts, story.rules),
+        *check_work(story.facts),
+    ]
 
 
 def test_a_true_story_has_nothing_wrong() -> None:
@@ -39,7 +52,7 @@ def foreign_record(story: Story) -> None:
 
 
 def two_decisions(story: Story) -> None:
-    story.say("results", "generation.accepted", "a", cost_milliunits=COST)
+    story.say("results", "generation.accepted", "a", to=0, cost_milliunits=COST)
 
 
 def no_answer(story: Story) -> None:
@@ -56,7 +69,18 @@ def answer_to_another_content(story: Story) -> None:
 
 
 def answer_to_nothing(story: Story) -> None:
-    story.facts.results[0] = replace(story.facts.results[0], note=None)
+    answer = one(story, "generation.rejected")
+    story.facts.results[story.facts.results.index(answer)] = replace(answer, note=None)
+
+
+def one(story: Story, kind: str, name: str | None = None) -> Said:
+    return next(event for event in story.facts.results if event.kind == kind and name in (None, event.request_id))
+
+
+def put(story: Story, of_kind: str, **change: Any) -> None:
+    """Let the first event of this kind be another."""
+    event = one(story, of_kind)
+    story.facts.results[story.facts.results.index(event)] = replace(event, **change)
 
 
 def two_events_of_one_id(story: Story) -> None:
@@ -72,7 +96,7 @@ def accepted_each_time(story: Story) -> None:
 
 
 def ended_before_accepted(story: Story) -> None:
-    story.facts.results[0] = replace(story.facts.results[0], offset=99)
+    put(story, "generation.accepted", offset=99)
 
 
 def settled_in_two_parts(story: Story) -> None:
@@ -90,6 +114,96 @@ def a_duplicate_of_nothing(story: Story) -> None:
 
 def no_end(story: Story) -> None:
     story.drop("results", "generation.failed", "b")
+
+
+def dry_run_accepted(story: Story) -> None:
+    del story.journal[2]
+
+
+def dry_run_holds(story: Story) -> None:
+    balance = {**EMPTY, "held": COST, "outstanding": COST}
+    story.say(
+        "usage", "usage.held", "p", milliunits=COST, day={**balance, "period": DAY}, month={**balance, "period": DAY}
+    )
+
+
+def dry_run_binds_its_id(story: Story) -> None:
+    story.facts.ledger.requests["acme", "p"] = {"state": "queued"}
+
+
+def dry_run_unanswered(story: Story) -> None:
+    story.drop("results", "generation.priced", "b")
+
+
+def dry_run_lies(story: Story) -> None:
+    story.change("results", "generation.priced", "b", cost_milliunits=COST + 1)
+
+
+def delete_unanswered(story: Story) -> None:
+    story.drop("results", "generation.deleted", "b")
+
+
+def delete_answered_twice(story: Story) -> None:
+    story.say("results", "generation.deleted", "b", delete_id="x")
+
+
+def deleted_while_it_ran(story: Story) -> None:
+    put(story, "generation.deleted", offset=0)
+
+
+def delete_of_an_ended_one_refused(story: Story) -> None:
+    put(
+        story,
+        "generation.deleted",
+        kind="generation.delete_refused",
+        content={"delete_id": "x", "error": {"code": "not_ended"}},
+    )
+
+
+def delete_of_a_known_one_refused(story: Story) -> None:
+    put(
+        story,
+        "generation.deleted",
+        kind="generation.delete_refused",
+        content={"delete_id": "x", "error": {"code": "not_found"}},
+    )
+
+
+def cancel_refused_too_early(story: Story) -> None:
+    put(story, "generation.cancel_refused", offset=0)
+
+
+def cancel_accepted_too_late(story: Story) -> None:
+    put(story, "generation.cancel_refused", kind="generation.cancel_accepted")
+
+
+def accepted_while_suspended(story: Story) -> None:
+    story.rules[1] = {"acme": TenantRules(suspended=True, day_milliunits=2 * COST)}
+
+
+def refused_as_suspended(story: Story) -> None:
+    story.change("results", "generation.rejected", "c", error={"code": "tenant_suspended"})
+
+
+def rules_that_nobody_wrote(story: Story) -> None:
+    story.rules[2] = story.rules.pop(1)
+
+
+def older_rules_again(story: Story) -> None:
+    story.rules[2] = story.rules[1]
+    event = one(story, "generation.accepted")
+    assert event.note is not None
+    put(story, "generation.accepted", note=event.note.model_copy(update={"tenants_version": 2}))
+
+
+def above_its_budget(story: Story) -> None:
+    story.rules[1] = {"acme": TenantRules(suspended=False, day_milliunits=COST)}
+    for event in story.facts.usage:
+        event.content["day"]["limit"] = COST
+
+
+def under_another_limit(story: Story) -> None:
+    story.rules[1] = {"acme": TenantRules(suspended=False, day_milliunits=COST)}
 
 
 def two_ends(story: Story) -> None:
@@ -163,7 +277,7 @@ def ledger_lacks_one(story: Story) -> None:
 
 
 def not_read_to_the_end(story: Story) -> None:
-    story.facts.ends["requests"][0] = 7
+    story.facts.ends["requests"][0] = 10
 
 
 def job_without_hold(story: Story) -> None:
@@ -239,6 +353,24 @@ def test_it_says_what_it_found(falsify: Callable[[Story], None], words: str) -> 
         (job_twice, "job"),
         (job_after_the_end, "job"),
         (job_forgotten, "job"),
+        (dry_run_accepted, "dry run"),
+        (dry_run_holds, "units"),
+        (dry_run_binds_its_id, "ledger"),
+        (dry_run_unanswered, "missing"),
+        (dry_run_lies, "dry run"),
+        (delete_unanswered, "missing"),
+        (delete_answered_twice, "doubled"),
+        (deleted_while_it_ran, "delete"),
+        (delete_of_an_ended_one_refused, "delete"),
+        (delete_of_a_known_one_refused, "delete"),
+        (cancel_refused_too_early, "cancel"),
+        (cancel_accepted_too_late, "cancel"),
+        (accepted_while_suspended, "rules"),
+        (refused_as_suspended, "rules"),
+        (rules_that_nobody_wrote, "rules"),
+        (older_rules_again, "rules"),
+        (above_its_budget, "units"),
+        (under_another_limit, "rules"),
     ],
 )
 def test_a_false_one_is_found(falsify: Callable[[Story], None], rule: str) -> None:
@@ -268,6 +400,23 @@ async def test_outputs_are_looked_at(store: StoreSettings) -> None:
     assert [one.rule async for one in check_outputs(story.facts, store)] == ["output"]
 
 
+async def test_what_was_deleted_is_gone(store: StoreSettings) -> None:
+    story, content = Story(), b"a picture"
+    key = f"{request_prefix('acme', 'b')}0-x.png"
+    # An answer from the earlier result, given before that was deleted.
+    picture = {"key": key, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    story.change("results", "generation.succeeded", "a", outputs=[picture])
+    assert [str(found) async for found in check_outputs(story.facts, store)] == []
+    async with ObjectStore(store) as objects:
+        await objects.put(key, content, content_type="image/png")
+        [left] = [found async for found in check_outputs(story.facts, store)]
+        assert left.rule == "output" and "was deleted, and" in left.found and key in left.found
+        await objects.delete(key)
+    put(story, "generation.succeeded", offset=99)
+    [given] = [found async for found in check_outputs(story.facts, store)]
+    assert given.rule == "output" and "which had been deleted" in given.found
+
+
 def test_it_knows_nothing_of_what_it_judges() -> None:
     code = "import sys, ops.chaos.verify; print([name for name in sys.modules if name.split('.')[0] == 'consumer'])"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
@@ -277,10 +426,13 @@ def test_it_knows_nothing_of_what_it_judges() -> None:
 def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.jsonl")
     first, second = (Sent(n=n, kind="valid", tenant="acme", event_id=str(n), partition=0) for n in (1, 2))
-    for line in (first, second, Acked(n=1, partition=0, offset=7)):
+    rules = {"acme": TenantRules(suspended=True, day_milliunits=None)}
+    for line in (first, second, Acked(n=1, partition=0, offset=7), RulesWritten(version=3, tenants=rules)):
         journal.note(line)
     # Not closed: a driver that is killed has still said what it sent.
-    lines = read_journal(tmp_path / "journal.jsonl")
+    found = read_journal(tmp_path / "journal.jsonl")
+    lines = found.lines
+    assert found.rules == {3: rules}
     assert lines[1].sent == first
     assert lines[1].acked is not None and lines[1].acked.offset == 7
     assert lines[2].acked is None
