@@ -121,7 +121,8 @@ ADMISSION: tuple[Definition, ...] = (
         "doubts",
         ("partition", "kind"),
         "Times a partition was dropped and restored because an outcome was unknown.",
-        "A few with each restart of a broker are usual; a steady stream means the brokers can't be reached.",
+        "A few with each restart of a broker are usual; a steady stream means the brokers can't be reached. Of kind "
+        "Undecided: a transaction hides the end of the ledger; docs/operations.md says what to do.",
     ),
     counter(
         "easel_admission_restores_total",
