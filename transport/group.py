@@ -17,9 +17,10 @@ import aiokafka
 
 from schemas.connection import KafkaSettings
 from transport.assignors import Assignor, assignor_of_one_member, note_generation
+from transport.batches import MAX_RECORD_BYTES
 from transport.committed import fetch_committed
 from transport.errors import Doubt, Fenced, Unavailable, limited, translated
-from transport.kafka import MAX_RECORD_BYTES, client_options
+from transport.kafka import client_options
 from transport.reader import Isolation
 from transport.records import Record, TopicPartition, records_of
 from transport.teardown import end_consumer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -15,14 +16,13 @@ from aiokafka.helpers import create_ssl_context
 
 from schemas.connection import KafkaSettings
 from transport import header_names
+from transport.batches import MAX_RECORD_BYTES, Sent, send_batches
 from transport.errors import Misconfigured, TransportError, limited
 from transport.records import Ack, Outgoing
 from transport.teardown import end_producer, quiet
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_RECORD_BYTES", "Publisher", "client_options"]
+__all__ = ["MAX_BATCH_BYTES", "Publisher", "client_options"]
 
-MAX_RECORD_BYTES = 2 * 1024 * 1024
-"""The largest record a client of ours sends; the dead-letter topic takes as much."""
 MAX_BATCH_BYTES = 512 * 1024
 """Records of one partition that travel together. Also bounds what is kept of a partition while the broker is away."""
 
@@ -108,15 +108,36 @@ class Publisher:
             while True:
                 producer = self._producer
                 try:
-                    future = await _send(producer, out)
+                    future = await producer.send(
+                        out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
+                    )
                 except kafka.KafkaTimeoutError:
                     continue
+                quiet(future)
                 try:
                     return _ack(await future)
                 except kafka.KafkaError as err:
                     await self._renew(producer)
                     if not isinstance(err, _SESSION_LOST):
                         raise
+
+    async def publish_all(self, outs: Sequence[Outgoing], *, timeout_s: float = 10.0) -> list[Ack | TransportError]:
+        """Writes ``outs``, in their order within a partition; the ack of each, or why there is none, as for `publish`.
+
+        One at a time for a partition: a second call waits for the first. Many small records cost little in this way.
+        """
+        sent: list[Sent] = []
+        failure: TransportError | None = None
+        try:
+            async with limited(f"publishing to {', '.join({out.topic for out in outs})}", self._where, timeout_s):
+                await self._send_all(outs, sent)
+        except TransportError as error:
+            failure = error
+        found: list[Ack | TransportError | None] = [failure] * len(outs)
+        for batch in sent:
+            for number, ack in batch.acks():
+                found[number] = ack
+        return [one for one in found if one is not None]
 
     def publish_nowait(self, out: Outgoing) -> None:
         """Writes ``out`` if that is possible without waiting; counts it in ``dropped`` if not. Never raises."""
@@ -181,27 +202,46 @@ class Publisher:
                 self._ending.add(ending)
                 ending.add_done_callback(self._ending.discard)
 
+    async def _send_all(self, outs: Sequence[Outgoing], sent: list[Sent]) -> None:
+        producer = self._producer
+        try:
+            await send_batches(producer, outs, sent)
+        except kafka.KafkaError:
+            # What is on its way already may be acknowledged, and is then not to be repeated.
+            if sent:
+                await asyncio.wait([batch.future for batch in sent])
+            raise
+        for batch in sent:
+            try:
+                await batch.future
+            except kafka.KafkaError:
+                await asyncio.wait([batch.future for batch in sent])
+                await self._renew(producer)
+                raise
+
     async def _send_best_effort(self) -> None:
         while True:
-            out: Outgoing | None = await self._waiting.get()
+            outs = [await self._waiting.get()]
+            while not self._waiting.empty():
+                outs.append(self._waiting.get_nowait())
+            sent: list[Sent] = []
+            producer = self._producer
             try:
-                # One limit for all that waits: a timer for each record would cost more than the record.
                 async with asyncio.timeout(_BEST_EFFORT_S):
-                    if self._broken is self._producer:
-                        await self._renew(self._broken)
-                    producer = self._producer
-                    while out is not None:
-                        future = await _send(producer, out)
-                        future.add_done_callback(partial(self._best_effort_done, producer))
-                        self._waiting.task_done()
-                        out = None if self._waiting.empty() else self._waiting.get_nowait()
+                    if self._broken is producer:
+                        await self._renew(producer)
+                        producer = self._producer
+                    await send_batches(producer, outs, sent)
             except Exception:
-                self.dropped += 1
+                self.dropped += len(outs) - sum(len(batch.held) for batch in sent)
+            for batch in sent:
+                batch.future.add_done_callback(partial(self._best_effort_done, producer, len(batch.held)))
+            for _ in outs:
                 self._waiting.task_done()
 
-    def _best_effort_done(self, producer: Any, future: asyncio.Future[Any]) -> None:
+    def _best_effort_done(self, producer: Any, count: int, future: asyncio.Future[Any]) -> None:
         if future.cancelled() or future.exception() is not None:
-            self.dropped += 1
+            self.dropped += count
             self._broken = producer
 
 
@@ -214,14 +254,6 @@ _SESSION_LOST = (
     kafka.NotLeaderForPartitionError,
     kafka.LeaderNotAvailableError,
 )
-
-
-async def _send(producer: Any, out: Outgoing) -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = await producer.send(
-        out.topic, value=out.value, key=out.key, partition=out.partition, headers=list(out.headers)
-    )
-    quiet(future)
-    return future
 
 
 def _ack(written: Any) -> Ack:

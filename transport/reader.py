@@ -8,8 +8,9 @@ from typing import Any, Literal
 import aiokafka
 
 from schemas.connection import KafkaSettings
+from transport.batches import MAX_RECORD_BYTES
 from transport.errors import limited
-from transport.kafka import MAX_RECORD_BYTES, client_options
+from transport.kafka import client_options
 from transport.records import TopicPartition
 from transport.teardown import end_consumer
 

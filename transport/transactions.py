@@ -6,22 +6,19 @@ fences is the transactional id: whoever started last owns it, and everything tha
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aiokafka
-import aiokafka.errors as kafka
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.producer import sender
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from schemas.connection import KafkaSettings
+from transport.batches import MAX_RECORD_BYTES, Sent, send_batches
 from transport.errors import Doubt, TransportError, limited
-from transport.kafka import MAX_BATCH_BYTES, MAX_RECORD_BYTES, client_options
-from transport.partitioning import partition_of
+from transport.kafka import MAX_BATCH_BYTES, client_options
 from transport.records import Ack, Outgoing, TopicPartition
-from transport.teardown import end_producer, quiet
+from transport.teardown import end_producer
 
 __all__ = ["FencedProducer"]
 
@@ -146,33 +143,13 @@ class FencedProducer:
         return written
 
     async def _write(self, messages: Sequence[Outgoing]) -> list[Ack]:
-        """Have all messages acknowledged. A batch at a time: a future for each message costs more than its bytes."""
-        producer = self._producer
-        acks: list[Ack | None] = [None] * len(messages)
-        by_partition: dict[TopicPartition, list[int]] = {}
-        for index, out in enumerate(messages):
-            by_partition.setdefault(await self._place(out), []).append(index)
-        sent: list[tuple[asyncio.Future[Any], TopicPartition, list[int]]] = []
-        try:
-            for tp, indices in by_partition.items():
-                for batch, held in _batches(producer, messages, indices):
-                    sent.append((await producer.send_batch(batch, tp.topic, partition=tp.partition), tp, held))
-            for future, tp, held in sent:
-                written = await future
-                for position, index in enumerate(held):
-                    acks[index] = Ack(tp.topic, tp.partition, written.offset + position, written.timestamp)
-        except BaseException:
-            for future, _, _ in sent:
-                quiet(future)
-            raise
-        return [ack for ack in acks if ack is not None]
-
-    async def _place(self, out: Outgoing) -> TopicPartition:
-        if out.partition is not None:
-            return TopicPartition(out.topic, out.partition)
-        return TopicPartition(
-            out.topic, partition_of(out.key or b"", len(await self._producer.partitions_for(out.topic)))
-        )
+        """Have all messages acknowledged. Raises what the client does."""
+        sent: list[Sent] = []
+        await send_batches(self._producer, messages, sent)
+        for batch in sent:
+            await batch.future
+        acks = dict(ack for batch in sent for ack in batch.acks())
+        return [acks[number] for number in range(len(messages))]
 
     def _coordinator_connection(self) -> object:
         node = self._producer._sender._coordinators.get(CoordinationType.TRANSACTION)
@@ -180,22 +157,6 @@ class FencedProducer:
 
     def _step(self, what: str) -> Any:
         return limited(what, self._where, self._limit_s)
-
-
-def _batches(producer: Any, messages: Sequence[Outgoing], indices: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
-    """Messages of one partition as the client's batches, each with the places of what it holds."""
-    batch, held = producer.create_batch(), list[int]()
-    for index in indices:
-        out = messages[index]
-        headers = list(out.headers)
-        # A batch takes its first message whatever its size.
-        if DefaultRecordBatchBuilder.estimate_size_in_bytes(out.key, out.value, headers) > MAX_RECORD_BYTES:
-            raise kafka.MessageSizeTooLargeError(f"a record for {out.topic} is larger than {MAX_RECORD_BYTES} bytes")
-        while batch.append(timestamp=None, key=out.key, value=out.value, headers=headers) is None:
-            yield batch, held
-            batch, held = producer.create_batch(), []
-        held.append(index)
-    yield batch, held
 
 
 def _nowhere(_: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from consumer.engine.contract import Pixels
 from consumer.faults import fault
 from consumer.generation.backlog import Backlog
+from consumer.generation.encoding import Encoder, Encoding, Picture
 from consumer.generation.jobs import Job
 from consumer.generation.outputs import Outputs, StoreFailedError
 from consumer.generation.reports import Reports
@@ -31,8 +31,11 @@ _log = logger("generation")
 class Finisher:
     """Ends jobs. Everything here runs beside the engine; ``settled`` waits for all of it."""
 
-    def __init__(self, backlog: Backlog, outputs: Outputs, reports: Reports, metrics: Metrics) -> None:
+    def __init__(
+        self, backlog: Backlog, encoder: Encoder, outputs: Outputs, reports: Reports, metrics: Metrics
+    ) -> None:
         self._backlog = backlog
+        self._encoder = encoder
         self._outputs = outputs
         self._reports = reports
         self._metrics = metrics
@@ -45,12 +48,14 @@ class Finisher:
         """Wait while too many pictures are not stored yet."""
         await self._room.wait()
 
-    def save(self, job: Job, index: int, pixels: Pixels) -> None:
-        """Begin to store a picture."""
-        self._unsaved += 1
+    def save(self, pictures: Sequence[Picture]) -> None:
+        """Begin to store these."""
+        self._unsaved += len(pictures)
         if self._unsaved >= MAX_UNSAVED:
             self._room.clear()
-        job.saves[index] = self._spawn(self._save(job, index, pixels))
+        for encoding in self._encoder.begin(pictures):
+            picture = encoding.picture
+            picture.job.saves[picture.index] = self._spawn(self._save(encoding))
 
     def finish(self, job: Job) -> None:
         """Every picture of it was made or missed: end it once they are stored."""
@@ -90,24 +95,28 @@ class Finisher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _save(self, job: Job, index: int, pixels: Pixels) -> Output:
+    async def _save(self, encoding: Encoding) -> Output:
         began = time.monotonic()
         try:
-            output = await self._outputs.save(job, index, pixels)
+            output = await self._outputs.save(encoding.picture, await encoding.file())
         finally:
             self._unsaved -= 1
             if self._unsaved < MAX_UNSAVED:
                 self._room.set()
         self._metrics.observe("easel_generation_store_seconds", time.monotonic() - began)
-        self._metrics.inc("easel_images_total", model=job.parameters.model)
+        self._metrics.inc("easel_images_total", model=encoding.picture.job.parameters.model)
         return output
 
     async def _finish(self, job: Job) -> None:
-        found = await asyncio.gather(*job.saves.values(), return_exceptions=True)
-        outputs = sorted((one for one in found if isinstance(one, Output)), key=lambda output: output.index)
-        problems = [one for one in found if isinstance(one, BaseException)]
+        outputs: list[Output] = []
+        problem: Exception | None = None
+        for index in sorted(job.saves):
+            try:
+                outputs.append(await job.saves[index])
+            except Exception as error:
+                problem = problem or error
         try:
-            for problem in problems:
+            if problem is not None:
                 raise problem
             if not outputs:
                 missed = next(iter(job.missed.values()))

@@ -14,9 +14,9 @@ from consumer.generation.deleting import Deleter
 from consumer.generation.finishing import Finisher
 from consumer.generation.jobs import Job, read_job
 from consumer.generation.offsets import Token
+from consumer.generation.outbox import Outbox
 from consumer.generation.outputs import Outputs, StoreFailedError
 from consumer.generation.peers import Peers
-from consumer.generation.reports import patiently
 from consumer.generation.sources import SourceError, Sources
 from consumer.logs import logger
 from consumer.metrics import Metrics
@@ -25,7 +25,6 @@ from schemas.connection import KafkaSettings
 from schemas.errors import Code, EaselError
 from schemas.jobs import DeleteAssigned
 from schemas.topics import Topics
-from transport.kafka import Publisher
 from transport.records import Record, TopicPartition
 
 __all__ = ["Intake"]
@@ -49,7 +48,7 @@ class Intake:
         sources: Sources,
         deleter: Deleter,
         finisher: Finisher,
-        publisher: Publisher,
+        outbox: Outbox,
         cards: Mapping[str, ModelCard],
         metrics: Metrics,
     ) -> None:
@@ -61,7 +60,7 @@ class Intake:
         self._sources = sources
         self._deleter = deleter
         self._finisher = finisher
-        self._publisher = publisher
+        self._outbox = outbox
         self._cards = cards
         self._metrics = metrics
         self._looking = asyncio.Semaphore(_AT_ONCE)
@@ -179,7 +178,7 @@ class Intake:
             # The jobs topic may have more partitions than this one.
             partition=record.partition % self._kafka.partitions,
         )
-        await patiently(self._publisher, letter)
+        await self._outbox.deliver([letter])
         self._metrics.inc("easel_dead_letters_total", stage="generation", code=error.code.value)
         self._metrics.inc("easel_generation_jobs_total", result="malformed")
         self._backlog.done(delivery)

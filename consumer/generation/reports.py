@@ -1,14 +1,12 @@
-"""What a worker says: outcomes, which are repeated until they are acked, and progress, which may be lost."""
+"""What a worker says: outcomes, by way of the outbox, and progress, which may be lost."""
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from consumer.generation.jobs import Job, JobKey
-from consumer.logs import logger
+from consumer.generation.outbox import Outbox
 from schemas.envelope import Envelope
 from schemas.errors import ErrorBody
 from schemas.events import Event, GenerationStarted, GenerationStep
@@ -25,53 +23,44 @@ from schemas.jobs import (
 )
 from schemas.outputs import Manifest, manifest_key
 from schemas.topics import Topics
-from transport.errors import TransportError
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing
 
-__all__ = ["Reports", "patiently"]
+__all__ = ["Reports"]
 
-_BACKOFF_S = 0.1
-_MAX_BACKOFF_S = 5.0
 _PROGRESS_INTERVAL_S = 0.25
-
-_log = logger("generation")
 
 
 class Reports:
     """``source`` is the installation's name, ``partitions`` P, ``worker`` the name of this worker."""
 
-    def __init__(self, publisher: Publisher, topics: Topics, *, source: str, partitions: int, worker: str) -> None:
+    def __init__(
+        self, publisher: Publisher, outbox: Outbox, topics: Topics, *, source: str, partitions: int, worker: str
+    ) -> None:
         self._publisher = publisher
+        self._outbox = outbox
         self._topics = topics
         self._source = source
         self._partitions = partitions
         self._worker = worker
         self._progress: dict[JobKey, float] = {}
 
-    async def started(self, job: Job) -> None:
-        """The engine is about to get it; returns when admission is sure to learn so."""
-        job.starts += 1
-        job.announced = True
-        assigned = job.assigned
-        await self._outcome(
-            job,
-            JobStarted(
+    async def started(self, jobs: Sequence[Job]) -> None:
+        """The engine is about to get these; returns when admission is sure to learn so."""
+        for job in jobs:
+            job.starts += 1
+            job.announced = True
+        await self._outbox.deliver([self._start_of(job) for job in jobs])
+        for job in jobs:
+            assigned = job.assigned
+            begun = GenerationStarted(
                 tenant=assigned.tenant,
                 request_id=assigned.request_id,
                 attempt=assigned.attempt,
-                worker=self._worker,
-                alone=job.alone,
-            ),
-        )
-        begun = GenerationStarted(
-            tenant=assigned.tenant,
-            request_id=assigned.request_id,
-            attempt=assigned.attempt,
-            steps=job.parameters.denoising_steps,
-        )
-        self._publisher.publish_nowait(self._progress_record(job, begun, str(job.starts)))
+                steps=job.parameters.denoising_steps,
+            )
+            self._publisher.publish_nowait(self._progress_record(job, begun, str(job.starts)))
 
     async def released(self, job: Job) -> None:
         """It was begun and is given up through no fault of its own."""
@@ -141,7 +130,7 @@ class Reports:
             objects=objects,
         )
         number = f"{assigned.delete_id}.{assigned.attempt}.{self._worker}"
-        await patiently(self._publisher, self._to_admission(event, traceparent, number))
+        await self._outbox.deliver([self._to_admission(event, traceparent, number)])
 
     def step(self, job: Job, done: int) -> None:
         """``done`` of its steps are; told at most four times a second, and at the last one."""
@@ -161,8 +150,21 @@ class Reports:
             self._progress.pop(job.key, None)
 
     async def _outcome(self, job: Job, event: Outcome) -> None:
-        number = f"{event.attempt}.{self._worker}.{job.starts}"
-        await patiently(self._publisher, self._to_admission(event, job.traceparent, number))
+        await self._outbox.deliver([self._about(job, event)])
+
+    def _start_of(self, job: Job) -> Outgoing:
+        assigned = job.assigned
+        event = JobStarted(
+            tenant=assigned.tenant,
+            request_id=assigned.request_id,
+            attempt=assigned.attempt,
+            worker=self._worker,
+            alone=job.alone,
+        )
+        return self._about(job, event)
+
+    def _about(self, job: Job, event: Outcome) -> Outgoing:
+        return self._to_admission(event, job.traceparent, f"{event.attempt}.{self._worker}.{job.starts}")
 
     def _to_admission(self, event: Outcome, traceparent: str | None, number: str) -> Outgoing:
         tenant = event.tenant.encode()
@@ -198,17 +200,3 @@ class Reports:
             data=event.model_dump_json().encode(),
         )
         return Outgoing(topic, envelope.data, key, envelope.headers(), partition)
-
-
-async def patiently(publisher: Publisher, out: Outgoing) -> None:
-    """Publish, again and again until it is acked: what was made with a GPU is not lost to a broker's restart."""
-    delay = _BACKOFF_S
-    while True:
-        try:
-            await publisher.publish(out)
-        except TransportError as error:
-            _log.warning("publishing will be repeated", topic=out.topic, reason=str(error))
-        else:
-            return
-        await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311
-        delay = min(delay * 2, _MAX_BACKOFF_S)

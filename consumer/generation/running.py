@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from consumer.engine.process import BatchDone, EngineLostError, EngineProcess
 from consumer.faults import fault
 from consumer.generation.backlog import Backlog
 from consumer.generation.batching import BatchKey, Piece
+from consumer.generation.encoding import Picture
 from consumer.generation.finishing import Finisher
 from consumer.generation.jobs import Job
 from consumer.generation.pace import Pace
@@ -146,7 +146,7 @@ class EngineLoop:
                 # By itself, as it happens; what is said of its start is to stay true.
                 job.alone = job.alone or len(by_job[job]) == job.parameters.images
         fault("generation.before_started")
-        await asyncio.gather(*(self._reports.started(job) for job in jobs))
+        await self._reports.started(jobs)
         fault("generation.after_started")
         for job in jobs:
             _log.info(
@@ -178,14 +178,16 @@ class EngineLoop:
             job.engine_s += done.done.seconds
             # Of a job in several batches, the last: a file that changes in between is a new revision.
             job.weights_revision = done.weights_revision
+        made: list[Picture] = []
         for piece, result in zip(pieces, done.done.results, strict=True):
             job = piece.owner
             if job.closing or (job.dropped and not job.canceled):
                 continue
             if isinstance(result, Made):
-                self._finisher.save(job, piece.index, result.pixels)
+                made.append(Picture(job, piece.index, result.pixels))
             elif isinstance(result, Missed):
                 job.missed[piece.index] = result
+        self._finisher.save(made)
         for job in by_job:
             self._settle(job)
 

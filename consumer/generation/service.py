@@ -15,10 +15,12 @@ from consumer.generation.backlog import Backlog
 from consumer.generation.batching import BatchKey
 from consumer.generation.control import ControlNotes
 from consumer.generation.deleting import Deleter
+from consumer.generation.encoding import Encoder
 from consumer.generation.finishing import Finisher
 from consumer.generation.intake import Intake
 from consumer.generation.jobs import Job
 from consumer.generation.membership import Membership
+from consumer.generation.outbox import Outbox
 from consumer.generation.outputs import Outputs
 from consumer.generation.peers import Peers
 from consumer.generation.reports import Reports
@@ -125,15 +127,16 @@ class Worker:
     async def _work(self, store: ObjectStore, publisher: Publisher, stop: asyncio.Event) -> None:
         settings = self._settings
         topics = Topics(settings.kafka.prefix)
-        outputs = Outputs(store)
+        outputs, encoder, outbox = Outputs(store), Encoder(), Outbox(publisher)
         reports = Reports(
             publisher,
+            outbox,
             topics,
             source=settings.installation,
             partitions=settings.kafka.partitions,
             worker=self._name,
         )
-        finisher = Finisher(self._backlog, outputs, reports, self._metrics)
+        finisher = Finisher(self._backlog, encoder, outputs, reports, self._metrics)
         self._loop = loop = EngineLoop(self._backlog, self._engine, finisher, reports, self._cards, self._metrics)
         intake = Intake(
             settings.kafka,
@@ -144,7 +147,7 @@ class Worker:
             Sources(store, lambda: self._backlog.jobs),
             Deleter(self._backlog, outputs, reports, self._metrics),
             finisher,
-            publisher,
+            outbox,
             self._cards,
             self._metrics,
         )
@@ -174,7 +177,8 @@ class Worker:
         finally:
             await _cancelled(member, engine, stopped, *beside)
             await finisher.abandon()
-            outputs.close()
+            await outbox.close()
+            encoder.close()
         # A task that ended by itself has failed: the process ends with its error.
         for task in (member, engine, *beside):
             if not task.cancelled():

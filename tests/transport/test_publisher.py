@@ -10,8 +10,9 @@ import pytest
 from schemas.connection import KafkaSettings
 from tests.stack import OwnBroker, make_topic
 from tests.transport.members import until
+from transport.batches import MAX_RECORD_BYTES
 from transport.errors import Misconfigured, Unavailable
-from transport.kafka import MAX_RECORD_BYTES, Publisher
+from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing, Record
 from transport.tail import read_partition

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consumer.generation.outputs import encode
+from consumer.generation.encoding import encode
 from schemas.outputs import MEDIA_TYPES, ImageFormat
 
 FACTS: dict[str, Any] = {"request_id": "r", "seed": 2**53 - 1, "parameters": {"prompt": "红色的圆 😀 " * 250}}
