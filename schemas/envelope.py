@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import field
 from datetime import datetime
 
+import msgspec
+
 from schemas.errors import Code, EaselError
-from schemas.values import frozen
 
 __all__ = ["JSON", "MAX_HEADER_BYTES", "Envelope", "Headers"]
 
@@ -33,8 +33,7 @@ _FIRST = (("content-type", JSON.encode()), ("ce_specversion", b"1.0"))
 _USUAL = {_PREFIX + name: name for name in (*_REQUIRED, "subject", "time", "signature")}
 
 
-@frozen
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One event. ``data`` is the value as it was on the wire: signatures are over these bytes."""
 
     id: str
@@ -45,7 +44,7 @@ class Envelope:
     time: str | None = None
     signature: str | None = None
     traceparent: str | None = None
-    extensions: Mapping[str, str] = field(default_factory=dict)
+    extensions: Mapping[str, str] = msgspec.field(default_factory=dict)
 
     def headers(self) -> tuple[tuple[str, bytes], ...]:
         """The Kafka headers of this event."""

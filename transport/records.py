@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from schemas.values import frozen
+import msgspec
 
 __all__ = ["Ack", "Headers", "Outgoing", "Record", "TopicPartition", "records_of"]
 
@@ -24,8 +24,7 @@ else:
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
-@frozen
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A record as it stands in a partition.
 
     ``timestamp_ms`` is the broker's append time on a LogAppendTime topic. A ``value`` of ``None`` deletes the key in a

@@ -5,7 +5,7 @@ Pure, like the decision itself; each is one step on the memory that the last one
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from consumer.admission import messages
 from consumer.admission.endings import end_failed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from consumer.admission import quota
 from consumer.admission.cache import Hit, look_up
 from consumer.admission.fleet_view import Fleet
@@ -15,13 +17,11 @@ from schemas.events import Limit
 from schemas.requests import GenerationRequest, Parameters
 from schemas.sources import require_own_source
 from schemas.tenants import Tenant
-from schemas.values import frozen
 
 __all__ = ["Examined", "examine"]
 
 
-@frozen
-class Examined:
+class Examined(msgspec.Struct, frozen=True, gc=False):
     """A request that could be made, and what its tenant's account says to it."""
 
     card: ModelCard

@@ -7,7 +7,8 @@ in a crash is simply decided again. Read from the top: it is the specification, 
 from __future__ import annotations
 
 import traceback
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from consumer.admission import intake, messages, quota
 from consumer.admission.advance import back_in_turn

@@ -6,7 +6,7 @@ pool. What nobody reports is sent again once somebody lives who could have done 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from consumer.admission import messages
 from consumer.admission.deletions import MOST_OF_A_REQUEST, MOST_OF_A_TENANT, Deletion, Wanted

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from consumer.admission.keys import RequestKey
 
@@ -26,8 +27,7 @@ class Wanted(NamedTuple):
     traceparent: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Deletion:
+class Deletion(msgspec.Struct, frozen=True, gc=False):
     """A delete that is out. It goes by the id of the first event that asked for it."""
 
     wanted: tuple[Wanted, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import msgspec
 from pydantic import ValidationError
 
 from consumer.admission.rules import Rules
@@ -15,7 +16,6 @@ from schemas.jobs import JobCanceled, JobDeleted, JobFailed, JobReleased, JobSta
 from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest, invalid_request, read_wish
 from schemas.signing import IDEMPOTENCY_KEY, Verified, verify
 from schemas.tenants import Directory, Tenant
-from schemas.values import frozen
 from transport.partitioning import partition_of
 from transport.records import Headers, Record
 
@@ -41,8 +41,7 @@ REPLAY_HEADER = "easel_replay"
 """On ``rerouted`` too: the place of the dead letter that a replayed request was taken from."""
 
 
-@frozen
-class Submission:
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """A request event whose signature holds."""
 
     envelope: Envelope

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
+from msgspec.structs import asdict
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 

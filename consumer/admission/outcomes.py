@@ -8,7 +8,8 @@ only starts alone count against it, so that neither its batch mates nor a worker
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from consumer.admission import messages
 from consumer.admission.endings import end_canceled, end_failed, end_succeeded, end_without_pictures

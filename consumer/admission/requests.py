@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+import msgspec
+
 from consumer.admission.keys import RequestKey
 from consumer.admission.known_by import KeptResult
 from schemas.jobs import JobStarted
 from schemas.requests import Parameters
-from schemas.values import frozen
 
 __all__ = ["EndState", "EndedRequest", "OpenRequest", "OpenState", "Start"]
 
@@ -29,8 +30,7 @@ class Start(NamedTuple):
         return cls(event.worker, event.attempt, event.alone)
 
 
-@frozen
-class OpenRequest:
+class OpenRequest(msgspec.Struct, frozen=True, gc=False):
     """An accepted request that has not ended. Everything needed to send it again is here."""
 
     key: RequestKey
@@ -81,8 +81,7 @@ class OpenRequest:
         return sum(start.alone for start in self.starts)
 
 
-@frozen
-class EndedRequest:
+class EndedRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that has ended: remembered longer than any token that could bring it again lives."""
 
     key: RequestKey

@@ -13,13 +13,13 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import psutil
+from msgspec.structs import replace
 
 from consumer.admission.batch import decide_batch
 from consumer.admission.fleet_view import NO_FLEET

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from ops.cli.accounts import Accounts, in_order
 from ops.cli.usage import units

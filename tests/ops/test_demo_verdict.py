@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from ops.cli.accounts import Accounts
 from ops.demo.observer import Observer

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from producer_api import build_request
 from schemas.envelope import Envelope
@@ -51,12 +52,12 @@ def test_it_verifies_as_its_tenant() -> None:
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda event: replace(event, data=event.data.replace(b"red", b"bad")),
-        lambda event: replace(event, data=event.data + b" "),
-        lambda event: replace(event, id=new_id()),
-        lambda event: replace(event, type="easel.generation.cancel_requested.v1"),
-        lambda event: replace(event, signature=event.signature[:-2] + "AA"),
-        lambda event: replace(event, signature=None),
+        lambda event: changed(event, data=event.data.replace(b"red", b"bad")),
+        lambda event: changed(event, data=event.data + b" "),
+        lambda event: changed(event, id=new_id()),
+        lambda event: changed(event, type="easel.generation.cancel_requested.v1"),
+        lambda event: changed(event, signature=event.signature[:-2] + "AA"),
+        lambda event: changed(event, signature=None),
     ],
 )
 def test_no_damaged_form_verifies(damage: object) -> None:

@@ -180,9 +180,9 @@ BOMBS = {
 
 @pytest.mark.parametrize("body", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_at_once_and_briefly(body: bytes) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     error = refused(body[:MAX_REQUEST_BYTES])
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert len(error.message) < 1_000
     assert len(error.param or "") <= 200
 

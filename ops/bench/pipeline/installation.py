@@ -35,7 +35,7 @@ __all__ = ["JOBS_PARTITIONS", "PARTITIONS", "Installation", "make_bare_topics"]
 PARTITIONS = JOBS_PARTITIONS = 4
 _TENANTS_EACH = 2
 _MODEL = "nothing"
-_BATCH_IMAGES = 128
+_BATCH_IMAGES = 256
 _MODELS = {
     _MODEL: {
         "pipeline": ".",

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from consumer.admission.fleet_view import NO_FLEET
 from consumer.admission.state import EndedRequest, OpenRequest, RequestKey
@@ -182,7 +183,7 @@ def test_what_is_made_from_files_that_may_change_is_not_kept(files: dict[str, An
     world.take(world.request(1, seed=7))
     opened = world.state.requests[key]
     assert isinstance(opened, OpenRequest)
-    world.state.put(key, replace(opened, parameters=opened.parameters.model_copy(update=files)))
+    world.state.put(key, changed(opened, parameters=opened.parameters.model_copy(update=files)))
     world.take(world.outcome(succeeded(ONE)))
     ended = world.state.requests[key]
     assert isinstance(ended, EndedRequest)

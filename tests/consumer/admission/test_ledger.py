@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from consumer.admission.ledger import Restored, request_record
 from consumer.admission.state import EndedRequest, OpenRequest, PartitionState, RequestKey, Start

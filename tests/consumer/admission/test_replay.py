@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from consumer.admission.intake import APPENDED_HEADER, REPLAY_HEADER
 from consumer.admission.state import OpenRequest, RequestKey
