@@ -86,6 +86,7 @@ def installation(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iter
                 service.wait(_END_LIMIT_S)
             except subprocess.TimeoutExpired:
                 service.kill()
+                service.wait()
         log.close()
 
 

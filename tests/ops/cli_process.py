@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -42,6 +44,20 @@ def easel(*arguments: str, cwd: Path, variables: Mapping[str, str] | None = None
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+@contextmanager
+def running(*command: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process of a test's own. Whatever the test says, it and what it has started end, and its pipes are closed."""
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process
+        finally:
+            with suppress(psutil.NoSuchProcess):
+                for one in psutil.Process(process.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
+            process.kill()
 
 
 def still_running(processes: Sequence[psutil.Process]) -> list[str]:

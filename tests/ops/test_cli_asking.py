@@ -19,7 +19,7 @@ from schemas.ids import new_id
 from schemas.settings import Settings
 from tests.consumer.generation.harness import environment
 from tests.house import House
-from tests.ops.cli_process import EASEL, Ended, clean_environment, easel
+from tests.ops.cli_process import EASEL, Ended, clean_environment, easel, running
 
 pytestmark = [pytest.mark.system]
 
@@ -87,23 +87,16 @@ async def test_the_same_key_is_the_same_request(house: House) -> None:
     await house.require_balance()
 
 
-def submitting(house: House) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [*EASEL, "submit", PROMPT],
-        cwd=house.folder,
-        env=clean_environment(variables_of(house)),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 async def test_ctrl_c_says_how_to_go_on_and_cancel_stops_it(house: House) -> None:
-    waiting = submitting(house)
-    accepted = await house.until(lambda results: [one["kind"] for one in results] == ["generation.accepted"])
-    id_ = accepted[0]["request_id"]
-    await asyncio.sleep(0.5)
-    waiting.send_signal(signal.SIGINT)
-    _, said = await asyncio.to_thread(waiting.communicate, None, 20)
+    env = clean_environment(variables_of(house))
+    with running(*EASEL, "submit", PROMPT, cwd=house.folder, env=env, stderr=subprocess.PIPE) as waiting:
+        assert waiting.stderr is not None
+        named = await asyncio.to_thread(waiting.stderr.readline)
+        accepted = await house.until(lambda results: [one["kind"] for one in results] == ["generation.accepted"])
+        id_ = accepted[0]["request_id"]
+        assert id_ in named
+        waiting.send_signal(signal.SIGINT)
+        _, said = await asyncio.to_thread(waiting.communicate, None, 20)
     assert waiting.returncode == ExitCode.INTERRUPTED
     assert "the request goes on" in said
     [to_cancel] = [line.split() for line in said.splitlines() if "easel cancel" in line]

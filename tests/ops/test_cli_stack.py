@@ -17,7 +17,7 @@ from PIL import Image
 from ops.cli.installation import write_env
 from ops.cli.terminal import ExitCode
 from ops.local.ports import free_port
-from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, processes_with, still_running
+from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, processes_with, running, still_running
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
@@ -48,19 +48,16 @@ def all_running(here: Path) -> Iterator[subprocess.Popen[str]]:
     """`easel all`, ready."""
     made = easel("topics", cwd=here)
     assert made.code == 0, made.err
-    log = (here / "all.log").open("w")
-    running = subprocess.Popen(
-        [*EASEL, "all"], cwd=here, env=clean_environment(NULL), stdout=log, stderr=log, text=True
-    )
-    ends_at = time.monotonic() + READY_S
-    while easel("status", cwd=here).code != ExitCode.OK:
-        assert running.poll() is None, (here / "all.log").read_text()
-        assert time.monotonic() < ends_at, (here / "all.log").read_text()
-        time.sleep(0.5)
-    yield running
-    running.kill()
-    running.wait()
-    log.close()
+    with (
+        (here / "all.log").open("w") as log,
+        running(*EASEL, "all", cwd=here, env=clean_environment(NULL), stdout=log, stderr=log) as process,
+    ):
+        ends_at = time.monotonic() + READY_S
+        while easel("status", cwd=here).code != ExitCode.OK:
+            assert process.poll() is None, (here / "all.log").read_text()
+            assert time.monotonic() < ends_at, (here / "all.log").read_text()
+            time.sleep(0.5)
+        yield process
 
 
 def test_pictures_come_and_are_accounted_for(here: Path, all_running: subprocess.Popen[str]) -> None:

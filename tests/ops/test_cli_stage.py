@@ -6,14 +6,14 @@ import json
 import signal
 import subprocess
 import sys
-import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
 from rich.console import Console
 
 from ops.stage import readable
-from tests.ops.cli_process import clean_environment, still_running
+from tests.ops.cli_process import clean_environment, running, still_running
 
 STAGE = """
 import asyncio, sys
@@ -28,59 +28,55 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + WAITS
 PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {DEAF!r}]); " + WAITS
 
 
-def stage(tmp_path: Path, grace_s: float, *processes: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", STAGE, str(grace_s), *processes],
-        cwd=tmp_path,
-        env=clean_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+def stage(tmp_path: Path, grace_s: float, *processes: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    command = (sys.executable, "-u", "-c", STAGE, str(grace_s), *processes)
+    return running(*command, cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE)
 
 
-def when_up(running: subprocess.Popen[str], lines: int) -> list[psutil.Process]:
+def when_up(process: subprocess.Popen[str], lines: int) -> list[psutil.Process]:
     """Its descendants, once so many of them have said that they are up."""
-    assert running.stdout is not None
+    assert process.stdout is not None
     while lines:
-        line = running.stdout.readline()
+        line = process.stdout.readline()
         assert line, "ended before it was up"
         lines -= line.rstrip().endswith("up")
-    return psutil.Process(running.pid).children(recursive=True)
+    return psutil.Process(process.pid).children(recursive=True)
 
 
 def test_an_interrupt_ends_all(tmp_path: Path) -> None:
-    with stage(tmp_path, 10, "one", WAITS, "another", WAITS) as running:
-        children = when_up(running, 2)
-        running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 0
+    with stage(tmp_path, 10, "one", WAITS, "another", WAITS) as process:
+        children = when_up(process, 2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
     assert len(children) == 2
     assert still_running(children) == []
 
 
 def test_one_that_ends_by_itself_ends_the_others(tmp_path: Path) -> None:
-    with stage(tmp_path, 10, "one", WAITS, "other", "print('sorry'); raise SystemExit(7)") as running:
-        out, _ = running.communicate(timeout=20)
-    assert running.returncode == 1
+    with stage(tmp_path, 10, "one", WAITS, "other", "print('sorry'); raise SystemExit(7)") as process:
+        out, _ = process.communicate(timeout=20)
+    assert process.returncode == 1
     assert "other │ sorry" in out
     assert "other ended with 7" in out
 
 
 def test_those_that_do_not_listen_are_killed_with_their_children(tmp_path: Path) -> None:
-    with stage(tmp_path, 0.5, "deaf", DEAF, "parent", PARENT) as running:
-        children = when_up(running, 3)
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 1
+    with stage(tmp_path, 0.5, "deaf", DEAF, "parent", PARENT) as process:
+        children = when_up(process, 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 1
     assert len(children) == 3
     assert still_running(children) == []
 
 
 def test_a_second_interrupt_kills_at_once(tmp_path: Path) -> None:
-    with stage(tmp_path, 60, "deaf", DEAF) as running:
-        children = when_up(running, 1)
-        running.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        running.send_signal(signal.SIGINT)
-        assert running.wait(10) == 1
+    with stage(tmp_path, 60, "deaf", DEAF) as process:
+        children = when_up(process, 1)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert any("once more to kill" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 1
     assert still_running(children) == []
 
 

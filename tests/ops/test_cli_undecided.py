@@ -16,7 +16,7 @@ from ops.cli.terminal import ExitCode
 from schemas.connection import KafkaSettings
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.topics import Topics
-from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel
+from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, running
 from transport.kafka import client_options
 from transport.records import Record
 from transport.topics import ensure_topics
@@ -84,13 +84,8 @@ async def test_dead_letters_are_read_without_their_content(
 def test_sigterm_ends_what_follows(
     tmp_path: Path, variables: dict[str, str], topics: Topics, prefix: tuple[str, ...]
 ) -> None:
-    with subprocess.Popen(
-        [*prefix, *EASEL, "watch"],
-        cwd=tmp_path,
-        env=clean_environment(variables),
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as following:
+    watch = (*prefix, *EASEL, "watch")
+    with running(*watch, cwd=tmp_path, env=clean_environment(variables), stderr=subprocess.PIPE) as following:
         assert following.stderr is not None
         assert "Ctrl-C ends it" in following.stderr.readline()
         following.send_signal(signal.SIGTERM)

@@ -6,7 +6,6 @@ import ast
 import io
 import json
 import signal
-import subprocess
 from pathlib import Path
 from subprocess import PIPE
 
@@ -17,7 +16,7 @@ from ops.cli.terminal import ExitCode
 from ops.demo import plain_client
 from ops.demo.plan import REQUESTS
 from ops.demo.sheet import Picture, Row, contact_sheet
-from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, processes_with, still_running
+from tests.ops.cli_process import EASEL, REPOSITORY, clean_environment, easel, processes_with, running, still_running
 
 NULL = {"EASEL_GENERATION_ENGINE": "null"}
 
@@ -64,14 +63,8 @@ def test_everything_is_as_it_must_be_and_then_stopped(clone: Path) -> None:
 @pytest.mark.system
 @pytest.mark.timeout(300)
 def test_ctrl_c_leaves_nothing_running(clone: Path) -> None:
-    with subprocess.Popen(
-        [*EASEL, "demo"],
-        cwd=clone,
-        env=clean_environment({**NULL, "EASEL_NULL_STEP_S": "0.5"}),
-        stdout=PIPE,
-        stderr=PIPE,
-        text=True,
-    ) as demo:
+    environment = clean_environment({**NULL, "EASEL_NULL_STEP_S": "0.5"})
+    with running(*EASEL, "demo", cwd=clone, env=environment, stdout=PIPE, stderr=PIPE) as demo:
         assert demo.stdout is not None
         assert any("are ready" in line for line in demo.stdout)
         started = processes_with(str(clone))

@@ -181,7 +181,7 @@ def test_a_listener_that_is_no_broker_does_not_answer(tmp_path: Path) -> None:
     with socket.create_server((host, int(port))):
         started = time.monotonic()
         assert not part.answers()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
 
 def test_a_recycled_pid_is_left_alone(tmp_path: Path) -> None:

@@ -42,9 +42,13 @@ async def submit(client: Client, *, request_id: str | None = None, timeout_s: fl
     return await client.submit(PROMPT, model="easel-tiny", images=2, seed=7, request_id=request_id, timeout_s=timeout_s)
 
 
-async def told(handle: Handle) -> list[Event]:
+async def told(handle: Handle, found: list[Event] | None = None) -> list[Event]:
+    """Its events, to the last; each also in ``found``, when it comes."""
+    found = [] if found is None else found
     async with asyncio.timeout(20):
-        return [event async for event in handle.events()]
+        async for event in handle.events():
+            found.append(event)
+    return found
 
 
 async def test_a_request_is_followed_from_its_submission_to_its_pictures(
@@ -58,11 +62,14 @@ async def test_a_request_is_followed_from_its_submission_to_its_pictures(
         assert record.partition == home(kafka)
         assert read_request(record.value or b"").images == 2
 
-        reading = asyncio.create_task(told(handle))
+        found: list[Event] = []
+        reading = asyncio.create_task(told(handle, found))
         await announcer.say(accepted(id_))
         assert await handle.decision(timeout_s=10) == accepted(id_)
         await announcer.show(started(id_), step(id_, 6), step(id_, 12))
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(20):
+            while len(found) < 4:  # noqa: ASYNC110 - the reader tells nobody
+                await asyncio.sleep(0.02)
         await announcer.say(succeeded(id_))
         assert await handle.result(timeout_s=10) == succeeded(id_)
         assert await reading == [accepted(id_), started(id_), step(id_, 6), step(id_, 12), succeeded(id_)]

@@ -26,6 +26,7 @@ from tests.producer_api.support import (
     home,
     next_request,
     rejected,
+    requests_published,
     succeeded,
 )
 
@@ -110,18 +111,18 @@ async def test_a_request_of_ones_own_id_can_be_sent_again(api: Api) -> None:
     await api.until(id_, "succeeded")
     headers = {**api.installation.headers(), "Easel-Request-Id": id_}
 
-    async def again(decision: Event) -> httpx.Response:
+    async def post(decision: Event, *, times: int) -> httpx.Response:
         async with asyncio.TaskGroup() as group:
             posted = group.create_task(api.http.post("/v1/generate", json=BODY, headers=headers))
-            await asyncio.sleep(0.3)
+            await requests_published(api.installation.settings.kafka, times)
             await api.announcer.say(decision)
         return posted.result()
 
-    known = await again(duplicate(id_, "succeeded"))
+    known = await post(duplicate(id_, "succeeded"), times=1)
     assert known.status_code == 202, known.text
     assert (known.json()["id"], known.json()["state"]) == (id_, "succeeded")
     assert known.json()["outputs"][0]["url"] == f"/v1/tasks/{id_}/images/0"
-    one_shape(await again(duplicate(id_, conflict=True)), 409, "id_conflict")
+    one_shape(await post(duplicate(id_, conflict=True), times=2), 409, "id_conflict")
 
 
 @pytest.mark.parametrize("id_", ["7", "0b0e2d3c-7a4c-4f5e-9d6b-3a1f2c4d5e6f", "' OR 1=1"])

@@ -20,6 +20,7 @@ from producer_api.server import run_api
 from producer_api.services import StartupError
 from schemas.connection import KafkaSettings, StoreSettings
 from schemas.settings import Settings
+from tests.ops.cli_process import running
 from tests.producer_api.support import ISSUER_SECRET, Installation, install
 
 
@@ -34,7 +35,7 @@ async def test_it_serves_until_it_is_told_to_stop(alone: Installation) -> None:
     port = free_port()
     api = alone.settings.api.model_copy(update={"port": port})
     stop = asyncio.Event()
-    running = asyncio.create_task(run_api(alone.settings.model_copy(update={"api": api}), stop=stop))
+    serving = asyncio.create_task(run_api(alone.settings.model_copy(update={"api": api}), stop=stop))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http, asyncio.timeout(20):
         while True:
             try:
@@ -43,7 +44,7 @@ async def test_it_serves_until_it_is_told_to_stop(alone: Installation) -> None:
             except httpx.TransportError:
                 await asyncio.sleep(0.05)
     stop.set()
-    await asyncio.wait_for(running, 20)
+    await asyncio.wait_for(serving, 20)
     with socket.create_server(("127.0.0.1", port)):
         pass
 
@@ -70,10 +71,8 @@ def environment(installation: Installation, port: int) -> dict[str, str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_ends_cleanly_when_asked(alone: Installation, number: signal.Signals) -> None:
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "producer_api"], env=environment(alone, port), stderr=subprocess.PIPE, text=True
-    )
-    try:
+    command = (sys.executable, "-m", "producer_api")
+    with running(*command, env=environment(alone, port), stderr=subprocess.PIPE) as process:
         ends_at = time.monotonic() + 30
         while True:
             try:
@@ -85,8 +84,6 @@ def test_the_process_ends_cleanly_when_asked(alone: Installation, number: signal
                 time.sleep(0.1)
         process.send_signal(number)
         _, log = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert process.returncode == 0, log
     assert "Traceback" not in log
     assert ISSUER_SECRET not in log

@@ -110,10 +110,10 @@ class TestToken:
             assert code_of(case(algorithm, token=forged)) is Code.SIGNATURE_INVALID
 
     def test_huge(self) -> None:
-        began = time.perf_counter()
+        began = time.process_time()
         assert code_of(Case(token=token(payload=claims(iss="x" * 2_000_000)))) is Code.CLAIMS_INVALID
         assert code_of(Case(token="A" * 5_000_000)) is Code.SIGNATURE_MALFORMED
-        assert time.perf_counter() - began < 2
+        assert time.process_time() - began < 2
 
     @pytest.mark.parametrize("depth", [500, 5_000, 100_000])
     def test_nested_headers(self, depth: int) -> None:

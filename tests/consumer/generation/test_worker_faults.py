@@ -41,8 +41,7 @@ async def test_a_killed_engine_comes_back_and_its_jobs_are_done_again(
     running = await worker(EASEL_NULL_STEP_S="0.3").ready()
     jobs = [job(images=2), job(seed=3), job(seed=4)]
     await installation.assign(*jobs)
-    await installation.until(JobStarted, 1)
-    await asyncio.sleep(0.5)
+    await installation.stepped()
     running.child().kill()
     ends = succeeded(await installation.ends(3))
     assert len(ends) == 3
@@ -62,8 +61,7 @@ async def test_a_job_whose_engine_always_dies_fails_and_leaves_others_alone(
     killer = job(steps=50)
     await installation.assign(killer)
     for start in (1, 2):
-        await installation.until(JobStarted, start)
-        await asyncio.sleep(0.5)
+        await installation.stepped(attempts=start)
         running.child().kill()
     (end,) = await installation.ends(1)
     assert isinstance(end, JobFailed)
@@ -119,8 +117,7 @@ async def test_an_engine_that_leaks_is_replaced_and_no_job_notices(
 async def test_an_engine_that_hangs_is_killed(installation: Installation, worker: Start) -> None:
     running = await worker(EASEL_NULL_STEP_S="0.3", EASEL_GENERATION_HANG_S="2").ready()
     await installation.assign(job(steps=8))
-    await installation.until(JobStarted)
-    await asyncio.sleep(0.5)
+    await installation.stepped()
     running.child().suspend()
     succeeded(await installation.ends(1))
     assert 'easel_engine_restarts_total{cause="hang"} 1.0' in running.get("/metrics")[1]

@@ -53,7 +53,7 @@ async def until_dead(house: House, count: int) -> None:
 
 
 async def test_a_key_that_was_missing(house: House) -> None:
-    await house.admission().ready()
+    stage = await house.admission().ready()
     await house.worker().ready()
     known = dict(house.keys)
     house.keys["acme"] = late = ed25519.Ed25519PrivateKey.generate()
@@ -84,7 +84,7 @@ async def test_a_key_that_was_missing(house: House) -> None:
     }
 
     house.write_tenants(2, {})
-    await asyncio.sleep(2.0)
+    await house.until_log(stage, "applied")
     would = await lines(house, "replay", "--all", "--dry-run")
     assert Counter(one["outcome"] for one in would) == {"would be replayed": REQUESTS + 1, "refused": 1}
     assert await house.read(house.topics.rerouted) == []
