@@ -38,6 +38,27 @@ GENERATION: tuple[Definition, ...] = (
         "hang: raise EASEL_GENERATION_HANG_S or look at the GPU; died: the log has the end of its stderr.",
     ),
     counter(
+        "easel_engine_model_loads_total",
+        "loads",
+        ("model",),
+        "Times a model was loaded, the first one included.",
+        "Grows all the time: the models of the pool take turns; raise EASEL_GENERATION_MODELS_MIB, or give them pools.",
+    ),
+    counter(
+        "easel_engine_model_evictions_total",
+        "models",
+        ("model",),
+        "Times a loaded model left for another.",
+        "As with the loads.",
+    ),
+    counter(
+        "easel_generation_out_of_memory_total",
+        "batches",
+        ("model",),
+        "Batches that did not fit in memory; batches of that size are half as large from then on.",
+        "Grows: lower the model's max_batch_images, turn on vae_slicing or offload, or lower limits.pixels.",
+    ),
+    counter(
         "easel_engine_idle_while_work_waits_seconds_total",
         "seconds",
         (),

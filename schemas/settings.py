@@ -54,6 +54,8 @@ class GenerationSettings(Section):
     """A child that has grown above this much main memory (MiB) is ended between two batches and started again."""
     engine: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")] | None = None
     """Overrides the engine of every model: ``null`` stores small real pictures without a model."""
+    models_mib: int = Field(default=0, ge=0)
+    """The models of the pool stay loaded as long as their weights take no more than this together; one always may."""
     health_host: str = "127.0.0.1"
     health_port: Port = 9102
 

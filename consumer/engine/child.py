@@ -15,22 +15,24 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed
-from consumer.engine.engines import make_engine
 from consumer.engine.growth import die_first
+from consumer.engine.residents import Residents
 from consumer.engine.wire import (
     Cancel,
     Canceled,
     Done,
     FromChild,
     Generate,
+    Held,
     Hello,
     Load,
     Loaded,
     Problem,
+    Resident,
     Step,
     pack,
     receive,
@@ -84,13 +86,13 @@ def _listen(connection: socket.socket, work: queue.SimpleQueue[Load | Generate],
 
 
 class _Worker:
-    """Holds the engine; all of its calls come from the main thread, which CUDA and torch's thread pool prefer."""
+    """Holds the engines; all of their calls come from the main thread, which CUDA and torch's thread pool prefer."""
 
     def __init__(self, connection: socket.socket, canceled: set[str]) -> None:
         self._connection = connection
         self._canceled = canceled
-        self._engine: Engine | None = None
-        self._engine_name = ""
+        self._residents = Residents()
+        self._told: Mapping[str, Resident] = {}
 
     def run(self, work: queue.SimpleQueue[Load | Generate]) -> NoReturn:
         self._send(Hello(os.getpid()))
@@ -109,22 +111,19 @@ class _Worker:
                 # The details are the operator's, by way of stderr; a tenant gets the name of what happened.
                 traceback.print_exc()
                 answer = Problem(Code.GENERATION_FAILED, f"the engine failed with {type(error).__name__}")
+            held = self._residents.told()
+            # Revisions change with each batch's adapters: those come with the batch.
+            if held.keys() != self._told.keys():
+                self._told = held
+                self._send(Held(held))
             self._send(answer)
 
     def _load(self, message: Load) -> Loaded:
-        engine = self._engine
-        if engine is None or self._engine_name != message.engine:
-            if engine is not None:
-                engine.unload()
-            engine = self._engine = make_engine(message.engine)
-            self._engine_name = message.engine
-        engine.load(message.card)
-        engine.warm()
-        return Loaded(engine.weights_revision)
+        self._residents.load(message)
+        return Loaded()
 
     def _generate(self, batch: Batch) -> Done:
-        if self._engine is None:
-            raise EngineError(Code.MODEL_UNAVAILABLE, f"the model {batch.model!r} is not loaded")
+        engine = self._residents.use(batch.model)
         left: set[str] = set()
 
         def on_step(step: int) -> None:
@@ -139,14 +138,31 @@ class _Worker:
         on_step(0)
         began = time.monotonic()
         try:
-            made = self._engine.generate(batch, on_step, left.__contains__)
+            made = self._made(engine, batch, on_step, left.__contains__)
         finally:
             # Before the answer: what comes after it is about the next batch.
             self._canceled.clear()
         _require_bounded(batch, made)
         by_id: dict[str, Made | Missed] = {result.id: result for result in made if result.id not in left}
         results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
-        return Done(results, time.monotonic() - began, self._engine.weights_revision)
+        return Done(results, time.monotonic() - began, engine.weights_revision)
+
+    def _made(
+        self, engine: Engine, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
+    ) -> Sequence[Made | Missed]:
+        try:
+            return engine.generate(batch, on_step, is_canceled)
+        except EngineError as error:
+            pixels = len(batch.items) * batch.shape.width * batch.shape.height
+            if error.code is not Code.OUT_OF_MEMORY or not engine.footprint.may_fit_alone(pixels):
+                raise
+            # Before the batch has to shrink, the models that nobody uses now leave it their memory.
+            others = self._residents.leave_only(batch.model)
+            if not others:
+                raise
+        made = engine.generate(batch, on_step, is_canceled)
+        self._residents.hold_less_than(others + engine.footprint.weights)
+        return made
 
     def _send(self, message: FromChild) -> None:
         try:

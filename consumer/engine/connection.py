@@ -199,4 +199,6 @@ def _environment() -> dict[str, str]:
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # What libraries tell their developers.
     kept.setdefault("PYTHONWARNINGS", "ignore::FutureWarning,ignore::DeprecationWarning")
+    kept.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    kept.setdefault("KINETO_LOG_LEVEL", "99")
     return {**kept, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

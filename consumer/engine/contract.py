@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from consumer.engine.memory import Footprint
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 from schemas.requests import Kind
@@ -129,14 +130,22 @@ class Engine(Protocol):
         Valid after ``load``.
         """
 
+    @property
+    def footprint(self) -> Footprint:
+        """What the model takes of memory. Valid after ``load``, and whole after ``warm``."""
+
     def load(self, card: ModelCard) -> None:
         """Load a model, in place of the one that was loaded. May take minutes.
 
-        Raises ``EngineError(model_unavailable)`` with the remedy.
+        Raises ``EngineError``: ``model_unavailable`` with the remedy, ``out_of_memory`` for what might fit when other
+        models of the process leave.
         """
 
     def warm(self) -> None:
-        """Run once, so that the first request doesn't pay for what is done at a first call."""
+        """Run, so that the first request doesn't pay for what is done at a first call, and measure what batches take.
+
+        Raises what ``generate`` raises.
+        """
 
     def generate(
         self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]

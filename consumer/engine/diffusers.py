@@ -7,6 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from consumer.engine.adapters import Adapters
 from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Kind, Made, Missed, Shape
 from consumer.engine.cores import available_cores
 from consumer.engine.kinds import blend_of, forms_of, given_pictures, keep_unmasked
-from consumer.engine.loading import compile_denoiser, is_out_of_memory, load_pipeline
+from consumer.engine.loading import compile_denoiser, device_of, is_out_of_memory, load_pipeline
+from consumer.engine.measuring import peak_of, usable_memory, weights_of
+from consumer.engine.memory import Footprint
 from consumer.engine.weights import pipeline_folder, weights_revision
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -40,6 +43,12 @@ class DiffusersEngine:
         self._forms: dict[Kind, Any] = {}
         self._adapters: Adapters | None = None
         self._revision = self._adapters_revision = ""
+        self._footprint = Footprint()
+
+    @property
+    def footprint(self) -> Footprint:
+        """See the contract."""
+        return self._footprint
 
     @property
     def weights_revision(self) -> str:
@@ -57,23 +66,48 @@ class DiffusersEngine:
         self._adapters_revision = ""
         self._forms = forms_of(pipeline, card.kinds)
         compile_denoiser(pipeline, card)
+        weights, on_gpu = weights_of(pipeline)
+        self._footprint = Footprint(weights, on_gpu if device_of(card).startswith("cuda") else weights)
 
     def warm(self) -> None:
-        """One picture of the default size, in two steps. What can't be compiled here runs as it is, and says so."""
-        if self._card is None:
+        """A picture of the default size in two steps, and two at once. What can't be compiled here runs as it is, and
+        says so."""
+        card = self._card
+        if card is None:
             return
-        given = self._card.defaults
-        shape = Shape(given.width, given.height, min(_WARM_STEPS, given.steps), given.guidance)
-        batch = Batch("", shape, (Item("", "", 0),))
         try:
-            self.generate(batch, lambda _: None, lambda _: False)
+            self._warm_up(card, 1)
         except EngineError as error:
-            if self._card.compile == "none":
+            if card.compile == "none" or error.code is Code.OUT_OF_MEMORY:
                 raise
             print(f"compiling failed ({error.message}): the model runs without", file=sys.stderr, flush=True)
             torch.compiler.reset()
-            self.load(self._card.model_copy(update={"compile": "none"}))
-            self.generate(batch, lambda _: None, lambda _: False)
+            card = card.model_copy(update={"compile": "none"})
+            self.load(card)
+            self._warm_up(card, 1)
+        if card.max_batch_images > 1:
+            self._footprint = self._measured(card)
+
+    def _warm_up(self, card: ModelCard, images: int) -> None:
+        given = card.defaults
+        shape = Shape(given.width, given.height, min(_WARM_STEPS, given.steps), given.guidance)
+        items = tuple(Item(str(number), "", number) for number in range(images))
+        self.generate(Batch("", shape, items), lambda _: None, lambda _: False)
+
+    def _measured(self, card: ModelCard) -> Footprint:
+        """What batches take, from one picture and from two; both have run once before, so that only batches count."""
+        device, pixels = device_of(card), card.defaults.width * card.defaults.height
+        usable = usable_memory(device)
+        one = peak_of(lambda: self._warm_up(card, 1), device)
+        try:
+            two = peak_of(lambda: self._warm_up(card, 2), device)
+        except EngineError as error:
+            if error.code is not Code.OUT_OF_MEMORY:
+                raise
+            # More than there is, however much that is.
+            two = one + usable
+        per_image = max(0, two - one)
+        return replace(self._footprint, fixed=max(0, one - per_image), per_pixel=per_image / pixels, usable=usable)
 
     def generate(
         self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
@@ -140,6 +174,7 @@ class DiffusersEngine:
     def unload(self) -> None:
         """See the contract."""
         self._pipeline, self._card, self._adapters, self._forms = None, None, None, {}
+        self._footprint = Footprint()
         gc.collect()
         _free_cache()
 

@@ -25,7 +25,7 @@ _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 def load_pipeline(card: ModelCard) -> Any:
     """Safetensors only, nothing from the network, no code from the folder.
 
-    Raises ``EngineError(model_unavailable)`` with the remedy.
+    Raises ``EngineError``: ``model_unavailable`` with the remedy, ``out_of_memory``.
     """
     folder = pipeline_folder(card)
     _quiet_libraries()
@@ -43,9 +43,7 @@ def load_pipeline(card: ModelCard) -> Any:
     except Exception as error:
         if is_out_of_memory(error):
             raise EngineError(
-                Code.MODEL_UNAVAILABLE,
-                f"the pipeline {folder.name!r} does not fit in the memory of {card.device}: "
-                "choose a smaller dtype, `offload`, or another device in the catalogue",
+                Code.OUT_OF_MEMORY, f"there is not enough memory for the pipeline {folder.name!r}"
             ) from error
         traceback.print_exc(file=sys.stderr)
         raise EngineError(

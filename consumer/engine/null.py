@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape
+from consumer.engine.memory import Footprint
 from consumer.engine.null_faults import BLOATING_PROMPT, befall
 from schemas.catalog import ModelCard
 
@@ -28,6 +29,7 @@ class NullEngine:
     """Draws a mosaic of 8 x 8 colours from the prompt and the seed."""
 
     weights_revision = "null-1"
+    footprint = Footprint()
 
     def __init__(self) -> None:
         self._step_s = float(os.environ.get(STEP_VARIABLE, "0"))

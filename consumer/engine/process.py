@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from consumer.engine.connection import ChildConnection, EngineLostError
 from consumer.engine.contract import Batch, EngineError
 from consumer.engine.growth import MemoryWatch
-from consumer.engine.wire import Cancel, Done, Generate, Load, Loaded, Step
+from consumer.engine.memory import Footprint
+from consumer.engine.wire import Cancel, Done, FromChild, Generate, Held, Load, Loaded, Step
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
@@ -43,10 +44,12 @@ class BatchDone:
 class EngineProcess:
     """Runs batches, one at a time, in a child process that is started again whenever it ends.
 
-    ``cards``: the models that may be asked for. ``engine`` overrides the engine of every card. A child that reports no
+    ``cards``: the models that may be asked for. They stay loaded as long as their weights take no more than
+    ``models_bytes`` together; one may always be. ``engine`` overrides the engine of every card. A child that reports no
     step for ``hang_s`` is killed; one that has grown above ``memory_mib`` of main memory is ended between two batches.
-    ``on_restart`` is told the cause of each restart: ``died``, ``hang`` or ``memory``. ``on_stderr`` gets the lines
-    that the child writes to stderr, and ours about it.
+    ``on_restart`` is told the cause of each restart: ``died``, ``hang`` or ``memory``; ``on_load`` each model that was
+    loaded, and ``on_leave`` each that left for another. ``on_stderr`` gets the lines that the child writes to stderr,
+    and ours about it.
     """
 
     def __init__(
@@ -56,13 +59,19 @@ class EngineProcess:
         hang_s: float,
         memory_mib: int | None = None,
         engine: str | None = None,
+        models_bytes: int = 0,
         on_restart: Callable[[str], None] = _ignore,
+        on_load: Callable[[str], None] = _ignore,
+        on_leave: Callable[[str], None] = _ignore,
         on_stderr: Callable[[str], None] = _ignore,
     ) -> None:
         self._cards = cards
         self._engine = engine
         self._hang_s = hang_s
+        self._models_bytes = models_bytes
         self._on_restart = on_restart
+        self._on_load = on_load
+        self._on_leave = on_leave
         self._on_stderr = on_stderr
         self._memory = MemoryWatch(memory_mib, on_stderr)
         self._child: ChildConnection | None = None
@@ -71,24 +80,30 @@ class EngineProcess:
         self._supervisor: asyncio.Task[None] | None = None
         self._failures = 0
         self._stopped = False
-        self._model: str | None = None
+        self._loaded: dict[str, str] = {}
+        self._footprints: dict[str, Footprint] = {}
+        """Of each model that was ever loaded."""
         self._wanted: str | None = None
-        self._revision = ""
         self._canceled: set[str] = set()
 
     @property
     def up(self) -> bool:
-        """Whether the child runs and has the last model loaded."""
+        """Whether the child runs and has the last wanted model loaded."""
         return self._up.is_set()
 
     @property
     def loaded(self) -> dict[str, str]:
-        """The model that is loaded, with the revision of its weights."""
-        return {} if self._model is None else {self._model: self._revision}
+        """The models that are loaded, with the revisions of their weights."""
+        return self._loaded
 
     @property
     def pid(self) -> int | None:
         return None if self._child is None else self._child.pid
+
+    def most_images(self, model: str, pixels: int) -> int | None:
+        """How many pictures of this size fit in memory together; None while nothing is known of that."""
+        footprint = self._footprints.get(model)
+        return None if footprint is None else footprint.most_images(pixels, self._models_bytes)
 
     async def start(self, model: str | None = None) -> None:
         """Start the child and load ``model``.
@@ -123,7 +138,7 @@ class EngineProcess:
                 child = await self._running()
                 begun = False
                 try:
-                    if self._model != batch.model:
+                    if batch.model not in self._loaded:
                         begun = True
                         try:
                             await self._load(child, batch.model)
@@ -134,11 +149,12 @@ class EngineProcess:
                         # While the model was being loaded, or by a child that is gone.
                         child.send(Cancel(frozenset(self._canceled)))
                     while True:
-                        answer = await child.answer(self._hang_s)
+                        answer = await self._answer(child, self._hang_s)
                         begun = True
                         if isinstance(answer, Done):
                             self._failures = 0
-                            self._revision = answer.weights_revision
+                            self._loaded[batch.model] = answer.weights_revision
+                            self._wanted = batch.model
                             self._replace_if_grown(child)
                             return BatchDone(answer, answer.weights_revision)
                         if isinstance(answer, Step):
@@ -214,13 +230,22 @@ class EngineProcess:
         card = self._cards.get(model)
         if card is None:
             raise EngineError(Code.MODEL_UNAVAILABLE, f"this worker's catalogue has no model {model!r}")
-        self._model, self._wanted = None, model
-        child.send(Load(self._engine or card.engine, model, card))
-        answer = await child.answer(LOAD_S)
+        self._wanted = model
+        child.send(Load(self._engine or card.engine, model, card, self._models_bytes))
+        answer = await self._answer(child, LOAD_S)
         if not isinstance(answer, Loaded):
             raise EngineLostError("died", f"the engine answered {type(answer).__name__} to a load")
-        self._model, self._revision = model, answer.weights_revision
         self._memory.loaded(child.pid)
+        self._on_load(model)
+
+    async def _answer(self, child: ChildConnection, limit_s: float) -> FromChild:
+        """The child's next message but those about the models that it holds, which are taken note of."""
+        while isinstance(answer := await child.answer(limit_s), Held):
+            for model in self._loaded.keys() - answer.models.keys():
+                self._on_leave(model)
+            self._loaded = {model: resident.weights_revision for model, resident in answer.models.items()}
+            self._footprints |= {model: resident.footprint for model, resident in answer.models.items()}
+        return answer
 
     async def _supervise(self) -> None:
         while True:
@@ -232,7 +257,7 @@ class EngineProcess:
             # A child that dies at once, each time, must not take a core for starting it.
             await asyncio.sleep(min(_BACKOFF_S * 2**self._failures, _MAX_BACKOFF_S))
             self._failures += 1
-            self._model = None
+            self._loaded = {}
             try:
                 self._child = await self._spawn()
                 if self._wanted is not None:

@@ -11,7 +11,7 @@ from consumer.engine.contract import EngineError
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
-__all__ = ["check_pipeline", "pipeline_folder", "unusable_files", "weights_revision"]
+__all__ = ["check_pipeline", "expected_bytes", "pipeline_folder", "unusable_files", "weights_revision"]
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"})
 _HASHING_THREADS = 4
@@ -75,6 +75,20 @@ def unusable_files(card: ModelCard) -> Iterator[str]:
             yield f"{what} is {path.name}: only .safetensors files are loaded, convert it"
         elif not path.is_file():
             yield f"{what} is not there: {path}"
+
+
+def expected_bytes(card: ModelCard) -> int:
+    """What the weights of a model take in memory, by the size of its files; 0 for what has none.
+
+    A guess to make room by: files may hold numbers of another width than ``dtype``, or the same weights twice.
+    """
+    if card.engine == "null":
+        return 0
+    try:
+        return sum(path.stat().st_size for path in check_pipeline(pipeline_folder(card)))
+    except (EngineError, OSError):
+        # Loading it will say so.
+        return 0
 
 
 def weights_revision(folder: Path, overlay: Path | None = None) -> str:

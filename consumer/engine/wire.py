@@ -9,9 +9,11 @@ import asyncio
 import pickle
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from consumer.engine.contract import Batch, Made, Missed
+from consumer.engine.memory import Footprint
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
@@ -22,10 +24,12 @@ __all__ = [
     "Done",
     "FromChild",
     "Generate",
+    "Held",
     "Hello",
     "Load",
     "Loaded",
     "Problem",
+    "Resident",
     "Step",
     "ToChild",
     "pack",
@@ -41,16 +45,20 @@ MOST_BYTES = 4 * 2**30
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Have this model ready. The answer is ``Loaded`` or ``Problem``."""
+    """Have this model ready. The answer is ``Loaded`` or ``Problem``.
+
+    Others stay loaded as long as the weights of all take no more than ``models_bytes``.
+    """
 
     engine: str
     model: str
     card: ModelCard
+    models_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Make this batch with the loaded model. The answer is ``Step``s, then ``Done`` or ``Problem``."""
+    """Make this batch with its model, which is loaded. The answer is ``Step``s, then ``Done`` or ``Problem``."""
 
     batch: Batch
 
@@ -71,9 +79,22 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The model is ready."""
+    """The model is ready. ``Held`` has told of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model that is loaded."""
 
     weights_revision: str
+    footprint: Footprint
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The models that are loaded now, said when they have changed, before the answer."""
+
+    models: Mapping[str, Resident]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +131,7 @@ class Problem:
 
 
 ToChild = Load | Generate | Cancel
-FromChild = Hello | Loaded | Step | Done | Problem
+FromChild = Hello | Held | Loaded | Step | Done | Problem
 
 
 def pack(message: ToChild | FromChild) -> bytes:

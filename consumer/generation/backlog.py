@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from itertools import islice
 
 from consumer.generation.batching import Batcher, BatchKey, Piece
@@ -102,9 +102,9 @@ class Backlog:
         else:
             self._forget(job)
 
-    def take(self) -> tuple[BatchKey, list[Piece[Job]]] | None:
-        """The next batch of pictures that are still wanted; None when nothing waits."""
-        while (taken := self.batcher.next()) is not None:
+    def take(self, warm: Container[str] = ()) -> tuple[BatchKey, list[Piece[Job]]] | None:
+        """The next batch of pictures that are still wanted; None when nothing waits. ``warm``: see ``Batcher.next``."""
+        while (taken := self.batcher.next(warm)) is not None:
             key, pieces = taken
             wanted = [piece for piece in pieces if self.wanted(piece.owner)]
             if wanted:

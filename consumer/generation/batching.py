@@ -3,12 +3,15 @@
 Pictures share a batch when everything but prompt, seed and source is equal. The oldest job leads: its kind of batch
 goes next, filled with the next oldest of the same kind up to the model's budget. There is no waiting for company: under
 light load a batch of one leaves at once, and under load the company is there by itself.
+
+Loading a model takes as long as several batches, so the oldest job whose model is loaded leads before an older one
+whose model is not: a few times, then the oldest one does.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Container, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,6 +20,9 @@ from schemas.requests import Kind, Parameters
 __all__ = ["BatchKey", "Batcher", "Piece", "batch_key"]
 
 Owner = TypeVar("Owner", bound=Hashable)
+
+PASSED_AT_MOST = 4
+"""Batches of a loaded model that go before the oldest job: what its loading costs is shared by as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,9 @@ class Batcher(Generic[Owner]):
 
     def __init__(self, budget: Callable[[BatchKey], int]) -> None:
         self._budget = budget
-        self._lowered: dict[BatchKey, int] = {}
+        self._lowered: dict[tuple[str, int, int, str], int] = {}
+        self._passed = 0
+        """Batches that have gone before the job that is the oldest now."""
         self._waiting: deque[_Waiting[Owner]] = deque()
         self._entries: Counter[Owner] = Counter()
         """How many entries of a job wait; most jobs that end have none."""
@@ -103,17 +111,20 @@ class Batcher(Generic[Owner]):
     def room(self, key: BatchKey) -> int:
         """The most pictures of this kind that run together."""
         budget = self._budget(key)
-        return max(1, min(budget, self._lowered.get(key, budget)))
+        return max(1, min(budget, self._lowered.get(_memory_shape(key), budget)))
 
     def lower(self, key: BatchKey, budget: int) -> None:
-        """From now on at most ``budget`` pictures of this kind: more of them did not fit in memory."""
-        self._lowered[key] = max(1, budget)
+        """From now on at most ``budget`` pictures of this model and size: more of them did not fit in memory."""
+        self._lowered[_memory_shape(key)] = max(1, budget)
 
-    def next(self) -> tuple[BatchKey, list[Piece[Owner]]] | None:
-        """The next batch, taken out; None when nothing waits. What doesn't fit of a job stays where it was."""
+    def next(self, warm: Container[str] = ()) -> tuple[BatchKey, list[Piece[Owner]]] | None:
+        """The next batch, taken out; None when nothing waits. What doesn't fit of a job stays where it was.
+
+        ``warm``: the models that are loaded.
+        """
         if not self._waiting:
             return None
-        lead = self._waiting[0]
+        lead = self._lead(warm)
         key = lead.key
         room = self.room(key)
         taken: list[Piece[Owner]] = []
@@ -131,6 +142,16 @@ class Batcher(Generic[Owner]):
         self._waiting = kept
         return key, taken
 
+    def _lead(self, warm: Container[str]) -> _Waiting[Owner]:
+        oldest = self._waiting[0]
+        if oldest.key.model not in warm and self._passed < PASSED_AT_MOST:
+            found = next((entry for entry in self._waiting if entry.key.model in warm), None)
+            if found is not None:
+                self._passed += 1
+                return found
+        self._passed = 0
+        return oldest
+
     def _append(
         self,
         append: Callable[[_Waiting[Owner]], None],
@@ -143,3 +164,8 @@ class Batcher(Generic[Owner]):
         if found:
             append(_Waiting(owner, key, found, alone))
             self._entries[owner] += 1
+
+
+def _memory_shape(key: BatchKey) -> tuple[str, int, int, str]:
+    """What decides how much memory a picture takes."""
+    return key.model, key.width, key.height, key.kind

@@ -88,7 +88,7 @@ class EngineLoop:
             await self._finisher.room()
             # Before the batch is taken: a start that is announced while there is no engine would count as one.
             await self._engine.available()
-            taken = self._backlog.take()
+            taken = self._backlog.take(self._engine.loaded)
             if taken is not None and not self._stopping:
                 self._busy = True
                 await self._run(*taken)
@@ -195,6 +195,8 @@ class EngineLoop:
         """The whole batch failed: with less company, if it had any, else for good."""
         images = sum(len(indices) for indices in by_job.values())
         _log.warning("a batch failed", code=error.code.value, reason=error.message, images=images, jobs=len(by_job))
+        if error.code is Code.OUT_OF_MEMORY:
+            self._metrics.inc("easel_generation_out_of_memory_total", model=key.model)
         if error.code is Code.OUT_OF_MEMORY and images > 1:
             self._backlog.batcher.lower(key, images // 2)
             self._again(by_job, alone=False)

@@ -63,7 +63,10 @@ class Worker:
             hang_s=settings.generation.hang_s,
             memory_mib=settings.generation.engine_memory_mib,
             engine=settings.generation.engine,
+            models_bytes=settings.generation.models_mib * 2**20,
             on_restart=lambda cause: self._metrics.inc("easel_engine_restarts_total", cause=cause),
+            on_load=lambda model: self._metrics.inc("easel_engine_model_loads_total", model=model),
+            on_leave=lambda model: self._metrics.inc("easel_engine_model_evictions_total", model=model),
             on_stderr=lambda line: _log.info("engine", line=line),
         )
         self._notes = ControlNotes(settings.kafka, self._on_note)
@@ -223,7 +226,10 @@ class Worker:
 
     def _budget(self, key: BatchKey) -> int:
         card = self._cards.get(key.model)
-        return 1 if card is None else card.max_batch_images
+        if card is None:
+            return 1
+        most = self._engine.most_images(key.model, key.width * key.height)
+        return card.max_batch_images if most is None else min(most, card.max_batch_images)
 
     def _on_note(self, tenant: str, request_id: str) -> None:
         if self._loop is None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.generation.batching import Batcher, BatchKey, Piece, batch_key
+from consumer.generation.batching import PASSED_AT_MOST, Batcher, BatchKey, Piece, batch_key
 from schemas.requests import Adapter
 from tests.consumer.generation.harness import parameters
 
@@ -70,6 +70,34 @@ def test_a_job_beyond_the_budget_is_split_and_its_rest_leads() -> None:
     waiting.add("b", SMALL, range(1))
     assert taken(waiting) == ["a0", "a1", "a2", "a3"]
     assert taken(waiting) == ["a4", "a5", "b0"]
+
+
+def test_the_loaded_model_goes_first_and_no_model_is_passed_for_ever() -> None:
+    cold, warm = batch_key(parameters(model="cold")), batch_key(parameters(model="warm"))
+    waiting = batcher(budget=1)
+    for name in "abcdef":
+        waiting.add(f"cold-{name}", cold, range(1))
+        waiting.add(f"warm-{name}", warm, range(1))
+    led = []
+    loaded = "warm"
+    while (found := waiting.next({loaded})) is not None:
+        loaded = found[0].model
+        led.append(loaded)
+    assert led == ["warm"] * PASSED_AT_MOST + ["cold"] * 6 + ["warm"] * 2
+
+
+def test_without_a_loaded_model_that_is_wanted_the_oldest_leads() -> None:
+    waiting = batcher()
+    waiting.add("a", SMALL, range(1))
+    waiting.add("b", batch_key(parameters(model="other")), range(1))
+    assert waiting.next({"unasked"}) == (SMALL, [Piece("a", 0)])
+
+
+def test_what_did_not_fit_is_remembered_for_the_model_and_the_size() -> None:
+    waiting = batcher(budget=8)
+    waiting.lower(SMALL, 3)
+    assert waiting.room(batch_key(parameters(steps=9, guidance=2.0))) == 3
+    assert waiting.room(LARGE) == waiting.room(batch_key(parameters(model="other"))) == 8
 
 
 def test_alone_means_without_others() -> None:
