@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -16,7 +17,6 @@ from PIL.PngImagePlugin import PngInfo
 from consumer.engine.contract import Pixels
 from consumer.generation.jobs import Job
 from schemas.outputs import ImageFormat
-from schemas.values import frozen
 
 __all__ = ["Encoder", "Encoding", "File", "Picture", "encode", "provenance", "recorded"]
 
@@ -29,7 +29,7 @@ _SOFTWARE = "easel"
 _PNG_KEY = "easel"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of a job, as the engine made it."""
 
@@ -51,7 +51,7 @@ class File(NamedTuple):
     sha256: str
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """A picture that is being encoded, beside others."""
 
