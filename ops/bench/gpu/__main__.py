@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import platform
 import tempfile
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ops.bench.gpu.device import conditions, free
 from ops.bench.gpu.parity import parity
 from ops.bench.gpu.path import engine_path
 from ops.bench.gpu.sweep import Mode, sweep
@@ -26,84 +25,106 @@ _TINY = Path("models/easel-tiny")
 
 
 class _Results:
-    def __init__(self, path: Path, part: str) -> None:
+    def __init__(self, path: Path, part: str, device: str) -> None:
         self._path = path
         self._part = part
+        self._conditions = conditions(device)
         self._rows: list[Any] = []
 
     def tell(self, row: Any) -> None:
         """Written as it comes: a machine that is taken away leaves what was measured."""
         self._rows.append(row)
         print(json.dumps(row), flush=True)
-        found = {"bench": f"gpu-{self._part}", "conditions": _conditions(), "measurements": self._rows}
+        found = {"bench": f"gpu-{self._part}", "conditions": self._conditions, "measurements": self._rows}
         self._path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    if not torch.cuda.is_available():
-        raise SystemExit("there is no GPU that torch can use: run this where torch.cuda.is_available() is true")
+    if asked.device != "cpu" and not torch.cuda.is_available():
+        raise SystemExit(
+            "there is no GPU that torch can use: run this where torch.cuda.is_available() is true, "
+            "or try the script itself with --device cpu --size tiny"
+        )
     asked.out.mkdir(parents=True, exist_ok=True)
-    results = _Results(asked.out / f"gpu-{asked.part}-{asked.family}.json", asked.part)
+    results = _Results(asked.out / f"gpu-{asked.part}-{asked.family}.json", asked.part, asked.device)
     steps = asked.steps or _STEPS[asked.family]
     if asked.part == "sweep":
-        sweep(asked.family, asked.modes, asked.sides, steps, asked.batches, results.tell)
+        sweep(
+            asked.family,
+            asked.modes,
+            asked.sides,
+            steps,
+            asked.batches,
+            results.tell,
+            device=asked.device,
+            size=asked.size,
+        )
     elif asked.part == "engine":
         _engine(asked, steps, results)
     else:
-        _parity(results)
+        _parity(asked, results)
     return 0
 
 
 def _engine(asked: argparse.Namespace, steps: int, results: _Results) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        path = _saved(asked.family, "true", Path(folder), torch.bfloat16)
+        dtype = "float32" if asked.device == "cpu" else "bfloat16"
+        path = _saved(asked.family, asked.size, Path(folder), getattr(torch, dtype), asked.device)
         rows = asyncio.run(
             engine_path(
-                path, sides=asked.sides, steps=steps, batches=asked.batches, dtype="bfloat16", pairs=asked.pairs
+                path,
+                sides=asked.sides,
+                steps=steps,
+                batches=asked.batches,
+                dtype=dtype,
+                pairs=asked.pairs,
+                device=asked.device,
             )
         )
     for row in rows:
         results.tell({"family": asked.family, **row})
 
 
-def _parity(results: _Results) -> None:
+def _parity(asked: argparse.Namespace, results: _Results) -> None:
+    device = asked.device
     for dtype in _DTYPES:
-        results.tell(parity(_TINY, side=96, steps=12, guidance=3.0, dtype=dtype))
+        results.tell(parity(_TINY, side=96, steps=asked.steps or 12, guidance=3.0, dtype=dtype, device=device))
     rows = asyncio.run(
-        engine_path(_TINY, sides=[96], steps=12, batches=[1, 8, 64], dtype="float32", pairs=5, guidance=3.0)
+        engine_path(
+            _TINY,
+            sides=[96],
+            steps=asked.steps or 12,
+            batches=[1, 8] if device == "cpu" else [1, 8, 64],
+            dtype="float32",
+            pairs=asked.pairs,
+            device=device,
+            guidance=3.0,
+        )
     )
     for row in rows:
         results.tell({"family": "easel-tiny", **row})
     for family in FAMILIES:
         with tempfile.TemporaryDirectory() as folder:
             for dtype in _DTYPES:
-                path = _saved(family, "tiny", Path(folder) / family, torch.float32)
+                path = _saved(family, "tiny", Path(folder) / family, torch.float32, device)
                 guidance = 0.0 if family == "z-image" else 3.0
-                results.tell(parity(path, side=64, steps=4, guidance=guidance, dtype=dtype))
+                results.tell(parity(path, side=64, steps=4, guidance=guidance, dtype=dtype, device=device))
 
 
-def _saved(family: Family, size: Size, folder: Path, dtype: torch.dtype) -> Path:
-    pipeline = make_pipeline(family, size, device="cuda", dtype=dtype)
+def _saved(family: Family, size: Size, folder: Path, dtype: torch.dtype, device: str) -> Path:
+    pipeline = make_pipeline(family, size, device=device, dtype=dtype)
     pipeline.save_pretrained(folder)
     del pipeline
-    torch.cuda.empty_cache()
+    free(device)
     return folder
-
-
-def _conditions() -> dict[str, Any]:
-    return {
-        "gpu": torch.cuda.get_device_name(),
-        "memory_gib": round(torch.cuda.get_device_properties(0).total_memory / 2**30, 1),
-        "cuda": torch.version.cuda,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("torch", "diffusers", "transformers")},
-    }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ops.bench.gpu", description=__doc__)
     parser.add_argument("part", choices=("sweep", "engine", "parity"))
+    parser.add_argument("--device", default="cuda", help="cpu tries the script where there is no GPU")
+    parser.add_argument("--size", choices=("true", "tiny"), default="true", help="of sweep's and engine's pipeline")
     parser.add_argument("--family", choices=FAMILIES, default="z-image")
     parser.add_argument("--modes", nargs="+", choices=_MODES, default=list(_MODES))
     parser.add_argument("--sides", nargs="+", type=int, default=[512, 1024], help="pixels a side")

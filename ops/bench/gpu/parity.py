@@ -22,20 +22,26 @@ _PROMPTS = (
 
 
 def parity(
-    folder: Path, *, side: int, steps: int, guidance: float, dtype: Literal["float32", "float16", "bfloat16"]
+    folder: Path,
+    *,
+    side: int,
+    steps: int,
+    guidance: float,
+    dtype: Literal["float32", "float16", "bfloat16"],
+    device: str,
 ) -> dict[str, Any]:
     """The largest and the mean difference of values from 0 to 1: four in a batch, each alone, and alone on the CPU."""
     found: dict[str, Any] = {"folder": folder.name, "side": side, "steps": steps, "dtype": dtype}
     shape = Shape(side, side, steps, guidance)
     items = tuple(Item(str(n), prompt, seed=n) for n, prompt in enumerate(_PROMPTS))
 
-    def rendered(device: str, *groups: tuple[Item, ...]) -> Any:
+    def rendered(on: str, *groups: tuple[Item, ...]) -> Any:
         engine = DiffusersEngine()
         engine.load(
             ModelCard(
                 pipeline=folder,
-                dtype=dtype if device == "cuda" else "float32",
-                device=device,
+                dtype="float32" if on == "cpu" else dtype,
+                device=on,
                 defaults=Defaults(width=side, height=side, steps=steps, guidance=guidance),
             )
         )
@@ -43,9 +49,9 @@ def parity(
         engine.unload()
         return np.concatenate(made)
 
-    together = rendered("cuda", items)
-    again = rendered("cuda", items)
-    alone = rendered("cuda", *((item,) for item in items))
+    together = rendered(device, items)
+    again = rendered(device, items)
+    alone = rendered(device, *((item,) for item in items))
     found["again"] = _difference(together, again)
     found["alone"] = _difference(together, alone)
     if side <= 128:

@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 
 from consumer.engine.contract import Batch, Item, Made, Shape
 from consumer.engine.process import EngineProcess
+from ops.bench.gpu.device import settle
 from schemas.catalog import Defaults, ModelCard, ModelLimits
 
 __all__ = ["engine_path"]
@@ -23,12 +24,21 @@ _PROMPT = "a small red circle left of a large blue square on a white background,
 
 
 async def engine_path(
-    folder: Path, *, sides: list[int], steps: int, batches: list[int], dtype: str, pairs: int, guidance: float = 0.0
+    folder: Path,
+    *,
+    sides: list[int],
+    steps: int,
+    batches: list[int],
+    dtype: str,
+    pairs: int,
+    device: str,
+    guidance: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Interleaved pairs of the pipeline in ``folder``: engine process and bare loop, the same pictures."""
     card = ModelCard(
         pipeline=folder,
         dtype=dtype,  # type: ignore[arg-type]
+        device=device,
         defaults=Defaults(width=sides[0], height=sides[0], steps=steps, guidance=guidance),
         limits=ModelLimits(steps=max(100, steps)),
     )
@@ -38,12 +48,12 @@ async def engine_path(
     loaded_s = time.perf_counter() - began
     bare = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype), use_safetensors=True)
     bare.set_progress_bar_config(disable=True)
-    bare.to("cuda")
+    bare.to(device)
     rows = []
     try:
         for side in sides:
             for size in batches:
-                row = await _pair(engine, bare, side, steps, size, pairs, guidance)
+                row = await _pair(engine, bare, side, steps, size, pairs, guidance, device)
                 rows.append({**row, "loaded_s": round(loaded_s, 1)})
     finally:
         await engine.stop()
@@ -51,7 +61,7 @@ async def engine_path(
 
 
 async def _pair(
-    engine: EngineProcess, bare: Any, side: int, steps: int, size: int, pairs: int, guidance: float
+    engine: EngineProcess, bare: Any, side: int, steps: int, size: int, pairs: int, guidance: float, device: str
 ) -> dict[str, Any]:
     items = tuple(Item(str(n), _PROMPT.format(n), seed=n) for n in range(size))
     batch = Batch(_MODEL, Shape(side, side, steps, guidance), items)
@@ -61,7 +71,7 @@ async def _pair(
         done = (await engine.generate(batch, lambda _: None)).done
         took_ours = time.perf_counter() - began
         began = time.perf_counter()
-        images = _bare(bare, batch)
+        images = _bare(bare, batch, device)
         took_bare = time.perf_counter() - began
         if not number:
             continue
@@ -84,7 +94,7 @@ async def _pair(
     }
 
 
-def _bare(pipeline: Any, batch: Batch) -> Any:
+def _bare(pipeline: Any, batch: Batch, device: str) -> Any:
     pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
     made = pipeline(
         prompt=[item.prompt for item in batch.items],
@@ -95,7 +105,7 @@ def _bare(pipeline: Any, batch: Batch) -> Any:
         guidance_scale=batch.shape.guidance,
         output_type="np",
     ).images
-    torch.cuda.synchronize()
+    settle(device)
     return made
 
 
