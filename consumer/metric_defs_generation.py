@@ -65,6 +65,13 @@ GENERATION: tuple[Definition, ...] = (
         "Time in which the engine did nothing although jobs were here to run.",
         "Above 3 % of the time: the store or the broker holds the worker up.",
     ),
+    counter(
+        "easel_text_embeddings_total",
+        "prompts",
+        ("result",),
+        "Prompts whose embeddings were kept from an earlier batch, or made.",
+        "kept near 0 is usual where no prompt comes twice.",
+    ),
     gauge("easel_generation_jobs_buffered", "jobs", (), "Jobs fetched and not yet begun.", "-"),
     gauge(
         "easel_generation_partitions_owned",

@@ -46,6 +46,13 @@ class Adapters:
         self._versions = 0
         self._refused: dict[str, tuple[int, int, int] | None] = {}
 
+    @property
+    def touch_text(self) -> bool:
+        """Whether some that are loaded change the text encoders."""
+        if not self._loaded:
+            return False
+        return any(part.startswith("text_encoder") for part, on in self._pipeline.get_list_adapters().items() if on)
+
     def use(self, wanted: Sequence[tuple[str, float]]) -> str:
         """Have exactly these in force, with their scales; a revision of their files (empty for none).
 

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed
+from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed, TextUse
 from consumer.engine.growth import die_first
 from consumer.engine.residents import Residents
 from consumer.engine.wire import (
@@ -136,7 +136,7 @@ class _Worker:
             self._send(Step(step, leaving))
 
         on_step(0)
-        began = time.monotonic()
+        began, before = time.monotonic(), engine.texts
         try:
             made = self._made(engine, batch, on_step, left.__contains__)
         finally:
@@ -145,7 +145,9 @@ class _Worker:
         _require_bounded(batch, made)
         by_id: dict[str, Made | Missed] = {result.id: result for result in made if result.id not in left}
         results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
-        return Done(results, time.monotonic() - began, engine.weights_revision)
+        after = engine.texts
+        texts = TextUse(after.kept - before.kept, after.made - before.made)
+        return Done(results, time.monotonic() - began, engine.weights_revision, texts)
 
     def _made(
         self, engine: Engine, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]

@@ -29,6 +29,7 @@ __all__ = [
     "Missed",
     "Pixels",
     "Shape",
+    "TextUse",
 ]
 
 Pixels = npt.NDArray[np.uint8]
@@ -104,6 +105,14 @@ class Missed:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class TextUse:
+    """Prompts whose embeddings were kept from before, and those that were encoded."""
+
+    kept: int
+    made: int
+
+
 class EngineError(Exception):
     """The whole call failed, for a reason that has a code. ``message`` may be shown to a tenant."""
 
@@ -133,6 +142,10 @@ class Engine(Protocol):
     @property
     def footprint(self) -> Footprint:
         """What the model takes of memory. Valid after ``load``, and whole after ``warm``."""
+
+    @property
+    def texts(self) -> TextUse:
+        """How the prompts since ``load`` got their embeddings."""
 
     def load(self, card: ModelCard) -> None:
         """Load a model, in place of the one that was loaded. May take minutes.

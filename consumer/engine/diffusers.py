@@ -15,12 +15,13 @@ import numpy.typing as npt
 import torch
 
 from consumer.engine.adapters import Adapters
-from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Kind, Made, Missed, Shape
+from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Kind, Made, Missed, Shape, TextUse
 from consumer.engine.cores import available_cores
 from consumer.engine.kinds import blend_of, forms_of, given_pictures, keep_unmasked
 from consumer.engine.loading import compile_denoiser, device_of, is_out_of_memory, load_pipeline
 from consumer.engine.measuring import peak_of, usable_memory, weights_of
 from consumer.engine.memory import Footprint
+from consumer.engine.texts import TextCache
 from consumer.engine.weights import pipeline_folder, weights_revision
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -42,6 +43,7 @@ class DiffusersEngine:
         self._card: ModelCard | None = None
         self._forms: dict[Kind, Any] = {}
         self._adapters: Adapters | None = None
+        self._texts = TextCache(self._text_adapters)
         self._revision = self._adapters_revision = ""
         self._footprint = Footprint()
 
@@ -54,6 +56,10 @@ class DiffusersEngine:
     def weights_revision(self) -> str:
         return f"{self._revision}+{self._adapters_revision}" if self._adapters_revision else self._revision
 
+    @property
+    def texts(self) -> TextUse:
+        return self._texts.used
+
     def load(self, card: ModelCard) -> None:
         """See ``load_pipeline``."""
         self.unload()
@@ -65,6 +71,8 @@ class DiffusersEngine:
         self._adapters = Adapters(pipeline, {name: adapter.file for name, adapter in card.adapters.items()})
         self._adapters_revision = ""
         self._forms = forms_of(pipeline, card.kinds)
+        for form in self._forms.values():
+            self._texts.attach(form)
         compile_denoiser(pipeline, card)
         weights, on_gpu = weights_of(pipeline)
         self._footprint = Footprint(weights, on_gpu if device_of(card).startswith("cuda") else weights)
@@ -175,8 +183,12 @@ class DiffusersEngine:
         """See the contract."""
         self._pipeline, self._card, self._adapters, self._forms = None, None, None, {}
         self._footprint = Footprint()
+        self._texts = TextCache(self._text_adapters)
         gc.collect()
         _free_cache()
+
+    def _text_adapters(self) -> str:
+        return self._adapters_revision if self._adapters is not None and self._adapters.touch_text else ""
 
     def _form(self, kind: Kind) -> Any:
         form = self._forms.get(kind)

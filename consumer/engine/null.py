@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape
+from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape, TextUse
 from consumer.engine.memory import Footprint
 from consumer.engine.null_faults import BLOATING_PROMPT, befall
 from schemas.catalog import ModelCard
@@ -33,6 +33,11 @@ class NullEngine:
 
     def __init__(self) -> None:
         self._step_s = float(os.environ.get(STEP_VARIABLE, "0"))
+
+    @property
+    def texts(self) -> TextUse:
+        """There is nothing to encode."""
+        return TextUse(0, 0)
 
     def load(self, card: ModelCard) -> None:
         """There is nothing to load."""

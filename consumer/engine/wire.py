@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumer.engine.contract import Batch, Made, Missed
+from consumer.engine.contract import Batch, Made, Missed, TextUse
 from consumer.engine.memory import Footprint
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -115,11 +115,13 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One result an item, in the order of the items; ``seconds`` in the engine; the weights that made them."""
+    """One result an item, in the order of the items; ``seconds`` in the engine; the weights that made them; how their
+    prompts were encoded."""
 
     results: tuple[Made | Missed | Canceled, ...]
     seconds: float
     weights_revision: str
+    texts: TextUse
 
 
 @dataclass(frozen=True, slots=True)

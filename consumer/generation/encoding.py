@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from consumer.engine.contract import Pixels
 from consumer.generation.jobs import Job
+from consumer.generation.xmp import packet
 from schemas.outputs import ImageFormat
 
 __all__ = ["Encoder", "Encoding", "File", "Picture", "encode", "provenance", "recorded"]
@@ -27,6 +28,7 @@ _EXIF_DESCRIPTION = 0x010E
 _EXIF_SOFTWARE = 0x0131
 _SOFTWARE = "easel"
 _PNG_KEY = "easel"
+_PNG_XMP = "XML:com.adobe.xmp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,22 +139,27 @@ def provenance(job: Job, seed: int) -> dict[str, Any]:
 
 def encode(pixels: Pixels, format: ImageFormat, quality: int, facts: dict[str, Any]) -> bytes:  # noqa: A002
     """The picture (height x width x 3) as a file, with ``facts`` as JSON in it: in a PNG as the text ``easel``, else as
-    EXIF's ImageDescription. Equal input makes equal bytes. ``quality`` is for jpeg and webp."""
+    EXIF's ImageDescription; and with the mark of what models make, as XMP. Equal input makes equal bytes. ``quality``
+    is for jpeg and webp."""
     image = Image.fromarray(pixels, "RGB")
     file = io.BytesIO()
+    composite = "mask_image" in facts.get("parameters", {})
+    mark = packet(str(facts.get("request_id", "")), _SOFTWARE, composite=composite)
     if format == "png":
         text = PngInfo()
         text.add_text("Software", _SOFTWARE)
         text.add_itxt(_PNG_KEY, json.dumps(facts, ensure_ascii=False, sort_keys=True))
+        text.add_itxt(_PNG_XMP, mark.decode())
         image.save(file, "PNG", pnginfo=text)
         return file.getvalue()
     exif = Image.Exif()
     exif[_EXIF_SOFTWARE] = _SOFTWARE
     exif[_EXIF_DESCRIPTION] = json.dumps(facts, sort_keys=True)
-    image.save(file, format.upper(), quality=quality, exif=exif)
+    image.save(file, format.upper(), quality=quality, exif=exif, xmp=mark)
     return file.getvalue()
 
 
 def recorded(job: Job) -> dict[str, Any]:
     """The parameters of a job, as its pictures and its manifest tell them."""
-    return job.parameters.model_dump(mode="json", exclude_none=True, exclude={"model", "priority", "deadline"})
+    untold = {"model", "priority", "deadline", "previews"}
+    return job.parameters.model_dump(mode="json", exclude_none=True, exclude=untold)

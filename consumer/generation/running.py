@@ -174,6 +174,8 @@ class EngineLoop:
 
     def _made(self, by_job: Mapping[Job, Sequence[int]], pieces: Sequence[Piece[Job]], done: BatchDone) -> None:
         self._metrics.observe("easel_generation_engine_seconds", done.done.seconds)
+        self._metrics.inc("easel_text_embeddings_total", done.done.texts.kept, result="kept")
+        self._metrics.inc("easel_text_embeddings_total", done.done.texts.made, result="made")
         for job in by_job:
             job.engine_s += done.done.seconds
             # Of a job in several batches, the last: a file that changes in between is a new revision.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -30,6 +31,25 @@ def test_a_picture_keeps_its_size_and_says_where_it_comes_from(kind: ImageFormat
     assert Image.MIME[picture.format or ""] == MEDIA_TYPES[kind]
     assert picture.size == (24, 40)
     assert facts_in(data) == FACTS
+
+
+def mark_in(data: bytes) -> dict[str, str]:
+    """The XMP properties, by the last part of their names."""
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    found = picture.info.get("xmp") or picture.info["XML:com.adobe.xmp"]
+    root = ET.fromstring(found if isinstance(found, bytes) else found.encode())  # noqa: S314 - our own
+    (description,) = root.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description")
+    return {name.rpartition("}")[2]: value for name, value in description.attrib.items()}
+
+
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
+def test_a_picture_says_that_a_model_made_it(kind: ImageFormat) -> None:
+    whole = mark_in(encode(PIXELS, kind, 95, FACTS))
+    assert whole["DigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    assert (whole["identifier"], whole["CreatorTool"]) == ("r", "easel")
+    part = mark_in(encode(PIXELS, kind, 95, {**FACTS, "parameters": {"mask_image": "k"}}))
+    assert part["DigitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
 
 
 @pytest.mark.parametrize("kind", MEDIA_TYPES)
