@@ -6,14 +6,18 @@ import json
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic_core import to_json
 
+from consumer.admission.fleet_view import Heard
 from consumer.admission.keys import RequestKey
 from consumer.admission.ledger import Restored
+from schemas.fleet import HeldJob
 from schemas.ids import new_id
 from schemas.settings import Settings
+from tests.consumer.admission.fleets import fleet, worker
 from tests.consumer.admission.test_service import report
 from tests.consumer.admission.world import (
     NOON_MS,
@@ -53,6 +57,29 @@ def test_a_ledger_of_the_first_release_is_read_on_with() -> None:
     assert Counter(kinds(said))["generation.succeeded"] == 5
     day = world.state.account("acme").days["2026-11-21"]
     assert (day.held, day.settled, day.outstanding) == (6_000, 6_000, 0)
+
+
+def test_workers_of_the_first_release_tell_no_pool_and_are_not_counted_on() -> None:
+    """They work as if nobody were known; beside a worker of this release, what they have is sent again."""
+    world = World(rules(tenant(), window=2))
+
+    def told(*more: Heard) -> list[dict[str, Any]]:
+        world.fleet = fleet(worker("old", world.now_ms, pool=None, partitions=[0, 1]), *more)
+        return [one for one in world.take() if one["kind"] == "job.assigned"]
+
+    world.take(*(world.request(number) for number in range(3)))
+    assert (len(world.state.in_flight), world.state.queued) == (2, 1)
+    for _ in range(3):
+        world.now_ms += world.rules.lease_ms
+        assert told() == [], "sent again, though nobody could do better"
+    first, second, third = (request_id(number) for number in range(3))
+    jobs: list[dict[str, Any]] = []
+    for _ in range(20):
+        held = [HeldJob("acme", third, 1, "running")]
+        jobs += told(worker("new", world.now_ms, partitions=[3], capacity_milliunits=9_000, held=held))
+        world.now_ms += world.rules.lease_ms // 10
+    assert {(job["request_id"], job["attempt"]) for job in jobs[:3]} == {(third, 1), (first, 2), (second, 2)}
+    assert {out.partition for out in world.said[-len(jobs) :] if out.topic == "t.jobs.default"} == {3}
 
 
 @pytest.fixture(scope="module")
