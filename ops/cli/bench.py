@@ -25,17 +25,8 @@ app = typer.Typer(
 )
 
 _RESULTS = Path("bench-results")
-_SECONDS = 1.0
-_PAIRS = 10
-_ENGINE_ROUNDS = 3
-_REQUESTS = 5_000
-_PACED_S = 10.0
 _ROUNDS = 5
 _REMEMBERED = 200_000
-_FORGED = 10_000
-_SOAK_MINUTES = 30.0
-_SOAK_PER_S = 20.0
-_BUSY_S = 60.0
 
 Json = Annotated[bool, typer.Option("--json", help="Only the last line: JSON, one line a bench.")]
 
@@ -46,27 +37,25 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             raise typer.BadParameter(f"write it last: easel bench {context.invoked_subcommand} --json")
         return
-    _admission(_SECONDS, as_json=as_json)
-    _engine(_PAIRS, _ENGINE_ROUNDS, 1.0, as_json=as_json)
-    _pipeline(_REQUESTS, _PACED_S, _ROUNDS, _REMEMBERED, as_json=as_json)
-    _restore(_REMEMBERED, _ROUNDS, as_json=as_json)
-    _storm(_FORGED, _ROUNDS, as_json=as_json)
-    _fairness(_BUSY_S, as_json=as_json)
+    for bench in (admission, engine, pipeline, restore, storm, fairness):
+        bench(as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench admission", "easel bench admission --seconds 5 --json"))
 def admission(
-    seconds: Annotated[float, typer.Option(help="Length of each of the 30 measurements.", min=0.01)] = _SECONDS,
+    seconds: Annotated[float, typer.Option(help="Length of each of the 30 measurements.", min=0.01)] = 1.0,
     as_json: Json = False,
 ) -> None:
     """Requests a second that one process decides, beside PyJWT and json alone. Needs no broker."""
-    _admission(seconds, as_json=as_json)
+    from ops.bench.admission import PACKAGES, bench_admission
+
+    _run("admission", PACKAGES, lambda told: bench_admission(seconds, told), as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench engine", "easel bench engine --pairs 10"))
 def engine(
-    pairs: Annotated[int, typer.Option(help="Pairs of engine and bare loop at each batch size.", min=1)] = _PAIRS,
-    rounds: Annotated[int, typer.Option(help="Rounds of all that serve clients.", min=1)] = _ENGINE_ROUNDS,
+    pairs: Annotated[int, typer.Option(help="Pairs of engine and bare loop at each batch size.", min=1)] = 10,
+    rounds: Annotated[int, typer.Option(help="Rounds of all that serve clients.", min=1)] = 3,
     share: Annotated[
         float, typer.Option(help="Part of a round's requests, for a first look.", min=0.01, max=1.0)
     ] = 1.0,
@@ -76,94 +65,6 @@ def engine(
 
     Starts a broker and a store.
     """
-    _engine(pairs, rounds, share, as_json=as_json)
-
-
-@app.command(epilog=epilog("easel bench pipeline", "easel bench pipeline --rounds 1 --requests 1000 --json"))
-def pipeline(
-    requests: Annotated[int, typer.Option(help="Requests in each flood.", min=8)] = _REQUESTS,
-    seconds: Annotated[float, typer.Option(help="Length of each measurement at 20 a second.", min=0.1)] = _PACED_S,
-    rounds: Annotated[int, typer.Option(help="Rounds of both loops under each condition.", min=1)] = _ROUNDS,
-    remembered: Annotated[int, typer.Option(help="Ended requests in the full ledger.", min=0)] = _REMEMBERED,
-    as_json: Json = False,
-) -> None:
-    """Signed requests to terminal events through everything, beside a bare loop. Starts a broker and a store."""
-    _pipeline(requests, seconds, rounds, remembered, as_json=as_json)
-
-
-@app.command(epilog=epilog("easel bench restore", "easel bench restore --requests 20000 --json"))
-def restore(
-    requests: Annotated[int, typer.Option(help="Requests on one partition.", min=1)] = _REMEMBERED,
-    rounds: Annotated[int, typer.Option(help="Restores of each kind.", min=1)] = _ROUNDS,
-    as_json: Json = False,
-) -> None:
-    """How soon a partition's memory is back from its ledger, and the bytes of each request in it. Starts a broker."""
-    _restore(requests, rounds, as_json=as_json)
-
-
-@app.command(epilog=epilog("easel bench storm", "easel bench storm --forged 1000 --rounds 1"))
-def storm(
-    forged: Annotated[int, typer.Option(help="Bad requests in each round, at 1,000 a second.", min=100)] = _FORGED,
-    rounds: Annotated[int, typer.Option(help="Rounds, each alone and beside the storm.", min=1)] = _ROUNDS,
-    as_json: Json = False,
-) -> None:
-    """What forged and malformed requests do to the latency of a good tenant beside them. Starts a broker."""
-    _storm(forged, rounds, as_json=as_json)
-
-
-@app.command(epilog=epilog("easel bench soak", "easel bench soak --minutes 120 --per-s 50"))
-def soak(
-    minutes: Annotated[float, typer.Option(help="How long.", min=0.5)] = _SOAK_MINUTES,
-    per_s: Annotated[float, typer.Option(help="Requests a second.", min=1.0)] = _SOAK_PER_S,
-    as_json: Json = False,
-) -> None:
-    """A steady load, and whether latency, memory or ledger grow. Starts a broker and a store; leaves a plot."""
-    from ops.bench.soak import PACKAGES, bench_soak
-
-    _run("soak", PACKAGES, lambda told: bench_soak(minutes, per_s, _RESULTS, told), as_json=as_json)
-
-
-def _restore(requests: int, rounds: int, *, as_json: bool) -> None:
-    from ops.bench.restore import PACKAGES, bench_restore
-
-    _run("restore", PACKAGES, lambda told: bench_restore(requests, rounds, told), as_json=as_json)
-
-
-def _storm(forged: int, rounds: int, *, as_json: bool) -> None:
-    from ops.bench.storm import PACKAGES, bench_storm
-
-    _run("storm", PACKAGES, lambda told: bench_storm(forged, rounds, told), as_json=as_json)
-
-
-@app.command(epilog=epilog("easel bench fairness", "easel bench fairness --seconds 120 --json"))
-def fairness(
-    seconds: Annotated[float, typer.Option(help="Virtual seconds of each busy fleet.", min=10.0)] = _BUSY_S,
-    as_json: Json = False,
-) -> None:
-    """Who gets how much of a busy fleet: the decisions in virtual time, and a real run. Exit code 1 below a bar."""
-    _fairness(seconds, as_json=as_json)
-
-
-def _fairness(seconds: float, *, as_json: bool) -> None:
-    from ops.bench.fairness import PACKAGES, bench_fairness
-
-    _run("fairness", PACKAGES, lambda told: bench_fairness(seconds, told), as_json=as_json)
-
-
-def _pipeline(requests: int, seconds: float, rounds: int, remembered: int, *, as_json: bool) -> None:
-    from ops.bench.pipeline import PACKAGES, Plan, bench_pipeline
-
-    plan = Plan(requests=requests, seconds=seconds, rounds=rounds, remembered=remembered)
-    _run("pipeline", PACKAGES, lambda told: bench_pipeline(plan, told), as_json=as_json)
-
-
-def _admission(seconds: float, *, as_json: bool) -> None:
-    from ops.bench.admission import PACKAGES, bench_admission
-
-    _run("admission", PACKAGES, lambda told: bench_admission(seconds, told), as_json=as_json)
-
-
-def _engine(pairs: int, rounds: int, share: float, *, as_json: bool) -> None:
     from ops.bench.engine import MODEL, PACKAGES, Plan, bench_engine
 
     path = Settings().models
@@ -173,6 +74,68 @@ def _engine(pairs: int, rounds: int, share: float, *, as_json: bool) -> None:
         raise CommandError(f"{path} has no {MODEL}", remedy, code=ExitCode.SETUP)
     plan = Plan(pairs=pairs, rounds=rounds, share=share)
     _run("engine", PACKAGES, lambda told: asyncio.run(bench_engine(card, plan, told)), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench pipeline", "easel bench pipeline --rounds 1 --requests 1000 --json"))
+def pipeline(
+    requests: Annotated[int, typer.Option(help="Requests in each flood.", min=8)] = 5_000,
+    seconds: Annotated[float, typer.Option(help="Length of each measurement at 20 a second.", min=0.1)] = 10.0,
+    rounds: Annotated[int, typer.Option(help="Rounds of both loops under each condition.", min=1)] = _ROUNDS,
+    remembered: Annotated[int, typer.Option(help="Ended requests in the full ledger.", min=0)] = _REMEMBERED,
+    as_json: Json = False,
+) -> None:
+    """Signed requests to terminal events through everything, beside a bare loop. Starts a broker and a store."""
+    from ops.bench.pipeline import PACKAGES, Plan, bench_pipeline
+
+    plan = Plan(requests=requests, seconds=seconds, rounds=rounds, remembered=remembered)
+    _run("pipeline", PACKAGES, lambda told: bench_pipeline(plan, told), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench restore", "easel bench restore --requests 20000 --json"))
+def restore(
+    requests: Annotated[int, typer.Option(help="Requests on one partition.", min=1)] = _REMEMBERED,
+    rounds: Annotated[int, typer.Option(help="Restores of each kind.", min=1)] = _ROUNDS,
+    as_json: Json = False,
+) -> None:
+    """How soon a partition's memory is back from its ledger, and the bytes of each request in it. Starts a broker."""
+    from ops.bench.restore import PACKAGES, bench_restore
+
+    _run("restore", PACKAGES, lambda told: bench_restore(requests, rounds, told), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench storm", "easel bench storm --forged 1000 --rounds 1"))
+def storm(
+    forged: Annotated[int, typer.Option(help="Bad requests in each round, at 1,000 a second.", min=100)] = 10_000,
+    rounds: Annotated[int, typer.Option(help="Rounds, each alone and beside the storm.", min=1)] = _ROUNDS,
+    as_json: Json = False,
+) -> None:
+    """What forged and malformed requests do to the latency of a good tenant beside them. Starts a broker."""
+    from ops.bench.storm import PACKAGES, bench_storm
+
+    _run("storm", PACKAGES, lambda told: bench_storm(forged, rounds, told), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench soak", "easel bench soak --minutes 120 --per-s 50"))
+def soak(
+    minutes: Annotated[float, typer.Option(help="How long.", min=0.5)] = 30.0,
+    per_s: Annotated[float, typer.Option(help="Requests a second.", min=1.0)] = 20.0,
+    as_json: Json = False,
+) -> None:
+    """A steady load, and whether latency, memory or ledger grow. Starts a broker and a store; leaves a plot."""
+    from ops.bench.soak import PACKAGES, bench_soak
+
+    _run("soak", PACKAGES, lambda told: bench_soak(minutes, per_s, _RESULTS, told), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench fairness", "easel bench fairness --seconds 120 --json"))
+def fairness(
+    seconds: Annotated[float, typer.Option(help="Virtual seconds of each busy fleet.", min=10.0)] = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Who gets how much of a busy fleet: the decisions in virtual time, and a real run. Exit code 1 below a bar."""
+    from ops.bench.fairness import PACKAGES, bench_fairness
+
+    _run("fairness", PACKAGES, lambda told: bench_fairness(seconds, told), as_json=as_json)
 
 
 def _run(name: str, packages: Iterable[str], bench: Callable[[Told], Report], *, as_json: bool) -> None:

@@ -217,16 +217,6 @@ async def answer_event(
     raise AssertionError("the tail ended")
 
 
-async def requests_published(kafka: KafkaSettings, count: int) -> None:
-    """Wait until so many records lie on the requests topic."""
-    seen = 0
-    async with asyncio.timeout(20), Tail(kafka, [Topics(kafka.prefix).requests]) as tail:
-        async for batch in tail:
-            seen += len(batch)
-            if seen >= count:
-                return
-
-
 async def next_request(kafka: KafkaSettings) -> Record:
     """The first record of the requests topic."""
     async with asyncio.timeout(20), Tail(kafka, [Topics(kafka.prefix).requests]) as tail:

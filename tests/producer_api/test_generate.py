@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from schemas.connection import KafkaSettings
 from schemas.envelope import Envelope
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Event
@@ -17,6 +18,7 @@ from schemas.ids import new_id, require_request_id
 from schemas.requests import read_request
 from schemas.signing import verify
 from schemas.tenants import load_tenants
+from schemas.topics import Topics
 from tests.producer_api.conftest import Api
 from tests.producer_api.support import (
     TENANT,
@@ -26,9 +28,9 @@ from tests.producer_api.support import (
     home,
     next_request,
     rejected,
-    requests_published,
     succeeded,
 )
+from transport.tail import Tail
 
 BODY = {"prompt": "a small red circle on a white background", "model": "easel-tiny", "images": 2, "seed": 7}
 
@@ -103,6 +105,16 @@ async def test_each_refusal_has_its_status(api: Api, kind: ErrorType, code: Code
     assert answer.headers.get("retry-after") == ("3" if status == 429 else None)
     refused = await api.http.get(f"/v1/tasks/{answer.headers['easel-request-id']}", headers=api.installation.headers())
     assert (refused.json()["state"], refused.json()["error"]["code"]) == ("rejected", code)
+
+
+async def requests_published(kafka: KafkaSettings, count: int) -> None:
+    """Wait until so many records lie on the requests topic."""
+    seen = 0
+    async with asyncio.timeout(20), Tail(kafka, [Topics(kafka.prefix).requests]) as tail:
+        async for batch in tail:
+            seen += len(batch)
+            if seen >= count:
+                return
 
 
 async def test_a_request_of_ones_own_id_can_be_sent_again(api: Api) -> None:
