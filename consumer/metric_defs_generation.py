@@ -22,7 +22,20 @@ GENERATION: tuple[Definition, ...] = (
         "Pictures in a batch.",
         "Always 1 under load: the jobs' shapes differ too much to run together.",
     ),
-    histogram("easel_generation_engine_seconds", SLOW_S, "seconds", "Time of a batch in the engine.", "-"),
+    counter(
+        "easel_generation_joined_total",
+        "images",
+        (),
+        "Pictures that joined a batch while it ran (models with `continuous: true`).",
+        "0 under load: pictures of different sizes or adapters take turns, or the batches are full.",
+    ),
+    histogram(
+        "easel_generation_engine_seconds",
+        SLOW_S,
+        "seconds",
+        "Time in the engine: of a batch, or of each picture of a model with `continuous: true`.",
+        "-",
+    ),
     histogram(
         "easel_generation_store_seconds",
         FAST_S,

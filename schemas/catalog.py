@@ -118,6 +118,8 @@ class ModelCard(_Entry):
     guidance_doubles_above: float | None = 1.0
     """Guidance above this runs each step twice; null for models whose guidance is distilled into them."""
     max_batch_images: Annotated[int, Field(ge=1, le=256)] = 8
+    continuous: bool = False
+    """Let pictures join a batch at any step and leave when they are done, whatever their steps and guidance."""
     styles: dict[str, Style] = Field(default_factory=dict)
     compile: Literal["none", "blocks", "graphs"] = "none"
     """``blocks`` compiles the denoiser's repeated blocks, ``graphs`` all of it, replayed as CUDA graphs. What can't be
@@ -144,6 +146,8 @@ class ModelCard(_Entry):
             problem = "guidance", f"more than {self.limits.guidance}"
         if problem:
             raise MisplacedError(f"is outside the model's own limits: {problem[1]}", "defaults", problem[0])
+        if self.continuous and (self.offload != "none" or self.compile == "graphs"):
+            raise MisplacedError("needs `offload: none`, and `compile` other than `graphs`", "continuous")
         for index, adapter in enumerate(self.always):
             if adapter.name not in self.adapters:
                 raise MisplacedError("is not one of the model's adapters", "always", index, "name")

@@ -15,9 +15,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping
+from typing import NoReturn, TypeVar
 
+from consumer.engine.bounds import require_bounded
+from consumer.engine.company import ChildCompany
 from consumer.engine.contract import Batch, Engine, EngineBrokenError, EngineError, Made, Missed, TextUse
 from consumer.engine.growth import die_first
 from consumer.engine.residents import Residents
@@ -29,10 +31,12 @@ from consumer.engine.wire import (
     Generate,
     Held,
     Hello,
+    Join,
     Load,
     Loaded,
     Problem,
     Resident,
+    RowsFailed,
     Step,
     pack,
     receive,
@@ -43,8 +47,8 @@ __all__ = ["main"]
 
 _PR_SET_PDEATHSIG = 1
 _BROKEN = 70
-_MOST_TIMES = 4
-"""A picture may be so many times as large as was asked for: some pipelines round its sides."""
+
+Found = TypeVar("Found")
 
 
 def main(arguments: list[str]) -> NoReturn:
@@ -58,7 +62,7 @@ def main(arguments: list[str]) -> NoReturn:
     _die_with(parent)
     die_first()
     connection = socket.socket(fileno=descriptor)
-    work: queue.SimpleQueue[Load | Generate] = queue.SimpleQueue()
+    work: queue.SimpleQueue[Load | Generate | Join] = queue.SimpleQueue()
     canceled: set[str] = set()
     threading.Thread(target=_listen, args=(connection, work, canceled), name="listen", daemon=True).start()
     _Worker(connection, canceled).run(work)
@@ -72,7 +76,7 @@ def _die_with(parent: int) -> None:
         os._exit(0)
 
 
-def _listen(connection: socket.socket, work: queue.SimpleQueue[Load | Generate], canceled: set[str]) -> None:
+def _listen(connection: socket.socket, work: queue.SimpleQueue[Load | Generate | Join], canceled: set[str]) -> None:
     while True:
         try:
             message = receive(connection)
@@ -94,29 +98,31 @@ class _Worker:
         self._residents = Residents()
         self._told: Mapping[str, Resident] = {}
 
-    def run(self, work: queue.SimpleQueue[Load | Generate]) -> NoReturn:
+    def run(self, work: queue.SimpleQueue[Load | Generate | Join]) -> NoReturn:
         self._send(Hello(os.getpid()))
         while True:
             message = work.get()
-            try:
-                answer: FromChild = self._load(message) if isinstance(message, Load) else self._generate(message.batch)
-            except EngineError as error:
-                answer = Problem(error.code, error.message)
-            except EngineBrokenError:
-                traceback.print_exc()
-                os._exit(_BROKEN)
-            except MemoryError:
-                answer = Problem(Code.OUT_OF_MEMORY, "there is not enough memory for pictures of this size")
-            except Exception as error:
-                # The details are the operator's, by way of stderr; a tenant gets the name of what happened.
-                traceback.print_exc()
-                answer = Problem(Code.GENERATION_FAILED, f"the engine failed with {type(error).__name__}")
-            held = self._residents.told()
-            # Revisions change with each batch's adapters: those come with the batch.
-            if held.keys() != self._told.keys():
-                self._told = held
-                self._send(Held(held))
-            self._send(answer)
+            answer = self._answer(message, work)
+            self._tell_held()
+            if answer is not None:
+                self._send(answer)
+
+    def _answer(
+        self, message: Load | Generate | Join, work: queue.SimpleQueue[Load | Generate | Join]
+    ) -> FromChild | None:
+        try:
+            if isinstance(message, Join):
+                return self._make_rows(message, work)
+            return self._load(message) if isinstance(message, Load) else self._generate(message.batch)
+        except Exception as error:
+            return _problem_of(error)
+
+    def _tell_held(self) -> None:
+        held = self._residents.told()
+        # Revisions change with each batch's adapters: those come with the batch.
+        if held.keys() != self._told.keys():
+            self._told = held
+            self._send(Held(held))
 
     def _load(self, message: Load) -> Loaded:
         self._residents.load(message)
@@ -138,31 +144,47 @@ class _Worker:
         on_step(0)
         began, before = time.monotonic(), engine.texts
         try:
-            made = self._made(engine, batch, on_step, left.__contains__)
+            made = self._with_room(
+                engine,
+                batch.model,
+                lambda: len(batch.items) * batch.shape.width * batch.shape.height,
+                lambda: engine.generate(batch, on_step, left.__contains__),
+            )
         finally:
             # Before the answer: what comes after it is about the next batch.
             self._canceled.clear()
-        _require_bounded(batch, made)
+        for result in made:
+            require_bounded(batch.shape, result)
         by_id: dict[str, Made | Missed] = {result.id: result for result in made if result.id not in left}
         results = tuple(by_id.get(item.id) or Canceled(item.id) for item in batch.items)
         after = engine.texts
         texts = TextUse(after.kept - before.kept, after.made - before.made)
         return Done(results, time.monotonic() - began, engine.weights_revision, texts)
 
-    def _made(
-        self, engine: Engine, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
-    ) -> Sequence[Made | Missed]:
+    def _make_rows(self, first: Join, work: queue.SimpleQueue[Load | Generate | Join]) -> RowsFailed | None:
+        """What becomes of rows is told as it happens; the answer is what ended those that were left."""
+        engine = self._residents.use(first.model)
+        company = ChildCompany(first.rows, work, self._canceled, engine, self._send)
+        company.stepped({})
         try:
-            return engine.generate(batch, on_step, is_canceled)
+            self._with_room(engine, first.model, company.pixels, lambda: engine.generate_rows(company.running, company))
+        except Exception as error:
+            problem = _problem_of(error)
+            return company.failed(problem.code, problem.message)
+        return None
+
+    def _with_room(self, engine: Engine, model: str, pixels: Callable[[], int], make: Callable[[], Found]) -> Found:
+        try:
+            return make()
         except EngineError as error:
-            pixels = len(batch.items) * batch.shape.width * batch.shape.height
-            if error.code is not Code.OUT_OF_MEMORY or not engine.footprint.may_fit_alone(pixels):
+            if error.code is not Code.OUT_OF_MEMORY or not engine.footprint.may_fit_alone(pixels()):
                 raise
             # Before the batch has to shrink, the models that nobody uses now leave it their memory.
-            others = self._residents.leave_only(batch.model)
+            others = self._residents.leave_only(model)
             if not others:
                 raise
-        made = engine.generate(batch, on_step, is_canceled)
+        self._tell_held()
+        made = make()
         self._residents.hold_less_than(others + engine.footprint.weights)
         return made
 
@@ -173,17 +195,17 @@ class _Worker:
             os._exit(0)
 
 
-def _require_bounded(batch: Batch, made: Sequence[Made | Missed]) -> None:
-    """Raises ``EngineError``: what nobody asked for is not to fill the worker's memory."""
-    shape = batch.shape
-    for result in made:
-        if isinstance(result, Made) and result.pixels.nbytes > _MOST_TIMES * shape.width * shape.height * 3:
-            found = " x ".join(map(str, result.pixels.shape))
-            wanted = f"{shape.height} x {shape.width} x 3"
-            raise EngineError(
-                Code.GENERATION_FAILED,
-                f"the model's picture is too large: {found} values where {wanted} were asked for",
-            )
+def _problem_of(error: Exception) -> Problem:
+    """What is said of it; the process ends of what it can't go on after."""
+    if isinstance(error, EngineError):
+        return Problem(error.code, error.message)
+    if isinstance(error, MemoryError):
+        return Problem(Code.OUT_OF_MEMORY, "there is not enough memory for pictures of this size")
+    # The details are the operator's, by way of stderr; a tenant gets the name of what happened.
+    traceback.print_exception(error)
+    if isinstance(error, EngineBrokenError):
+        os._exit(_BROKEN)
+    return Problem(Code.GENERATION_FAILED, f"the engine failed with {type(error).__name__}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from consumer.engine.contract import EngineError
 from consumer.engine.wire import FromChild, Problem, ToChild, pack, read
 
-__all__ = ["ChildConnection", "EngineLostError"]
+__all__ = ["ChildConnection", "EngineLostError", "start_child"]
 
 _READ_LIMIT = 16 * 2**20
 _LAST_WORDS_S = 2.0
@@ -189,6 +189,20 @@ class ChildConnection:
         else:
             how = f"ended with status {code}"
         return f"the engine's process {how}"
+
+
+async def start_child(on_stderr: Callable[[str], None], limit_s: float) -> ChildConnection:
+    """Start a process and wait until it is up. Raises ``EngineLostError`` when it doesn't come."""
+    try:
+        child = await ChildConnection.start(on_stderr)
+    except OSError as error:
+        raise EngineLostError("died", f"the engine's process can't be started: {error}") from None
+    try:
+        await child.answer(limit_s)
+    except BaseException:
+        child.kill()
+        raise
+    return child
 
 
 def _environment() -> dict[str, str]:

@@ -5,7 +5,7 @@ One file implements it, one entry in ``engines`` names it, and one contract test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from schemas.requests import Kind
 
 __all__ = [
     "Batch",
+    "Company",
     "Engine",
     "EngineBrokenError",
     "EngineError",
@@ -28,6 +29,7 @@ __all__ = [
     "Mask",
     "Missed",
     "Pixels",
+    "Row",
     "Shape",
     "TextUse",
 ]
@@ -113,6 +115,34 @@ class TextUse:
     made: int
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A picture that runs with others, each at a step of its own. They have in common the size, the adapters and the
+    kind; steps, guidance and negative prompts may differ."""
+
+    shape: Shape
+    item: Item
+
+
+class Company(Protocol):
+    """Who comes to an engine that makes rows, and whom it tells. Nothing here waits."""
+
+    def joined(self) -> Sequence[Row]:
+        """Rows that have come since it was last asked; asked only while there are others left."""
+
+    def is_canceled(self, item: str) -> bool:
+        """Whether nobody wants this one any more."""
+
+    def left(self, item: str, steps: int) -> None:
+        """It was canceled, and is gone after so many steps."""
+
+    def stepped(self, steps: Mapping[str, int]) -> None:
+        """The rows that have made a step, with how many each has made. Told at each step of any."""
+
+    def ended(self, result: Made | Missed, seconds: float) -> None:
+        """One is done, so long after it came."""
+
+
 class EngineError(Exception):
     """The whole call failed, for a reason that has a code. ``message`` may be shown to a tenant."""
 
@@ -171,6 +201,12 @@ class Engine(Protocol):
 
         Raises ``EngineError``: ``out_of_memory`` for what fewer items might fit in, ``generation_failed`` for the rest;
         and ``EngineBrokenError``.
+        """
+
+    def generate_rows(self, rows: Sequence[Row], company: Company) -> None:
+        """Make these, and those that join them; returns when none is left. Each picture is as ``generate`` makes it.
+
+        Raises as ``generate`` does, for all that have not ended.
         """
 
     def unload(self) -> None:

@@ -15,7 +15,20 @@ import numpy.typing as npt
 import torch
 
 from consumer.engine.adapters import Adapters
-from consumer.engine.contract import Batch, EngineBrokenError, EngineError, Item, Kind, Made, Missed, Shape, TextUse
+from consumer.engine.continuous import Drawn, run_together, stand_in
+from consumer.engine.contract import (
+    Batch,
+    Company,
+    EngineBrokenError,
+    EngineError,
+    Item,
+    Kind,
+    Made,
+    Missed,
+    Row,
+    Shape,
+    TextUse,
+)
 from consumer.engine.cores import available_cores
 from consumer.engine.kinds import blend_of, forms_of, given_pictures, keep_unmasked
 from consumer.engine.loading import compile_denoiser, device_of, is_out_of_memory, load_pipeline
@@ -137,6 +150,50 @@ class DiffusersEngine:
         self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
     ) -> npt.NDArray[np.float32]:
         """The pictures as floats from 0 to 1, items x height x width x 3: parity is measured on these."""
+        self._use_adapters(batch.shape)
+        return self._draw(self._form(batch.shape.kind), batch, on_step, is_canceled)
+
+    def generate_rows(self, rows: Sequence[Row], company: Company) -> None:
+        """See the contract. A run that fails by itself is missed; the others go on."""
+
+        def finish(drawn: Drawn) -> None:
+            company.ended(self._result_of(drawn), drawn.seconds)
+
+        try:
+            self.render_rows(rows, company, finish)
+        except EngineError:
+            raise
+        except Exception as error:
+            raise self._named(error) from error
+
+    def render_rows(self, rows: Sequence[Row], company: Company, finish: Callable[[Drawn], None]) -> None:
+        """``generate_rows``, with the pictures as floats."""
+        self._use_adapters(rows[0].shape)
+
+        def draw(row: Row, on_step: Callable[[int], None]) -> npt.NDArray[np.float32]:
+            batch = Batch("", row.shape, (row.item,))
+            form = stand_in(self._form(row.shape.kind))
+            image: npt.NDArray[np.float32] = self._draw(form, batch, on_step, lambda _: False)[0]
+            return image
+
+        run_together(rows, company, draw, finish)
+
+    def _result_of(self, drawn: Drawn) -> Made | Missed:
+        if not isinstance(drawn.image, Exception):
+            return _result(drawn.row.item, drawn.image)
+        named = self._named(drawn.image)
+        if isinstance(named, EngineError) and named.code is not Code.OUT_OF_MEMORY:
+            return Missed(drawn.row.item.id, named.code, named.message)
+        # Not its own fault alone: with fewer beside it, it may fit.
+        raise named from drawn.image
+
+    def _use_adapters(self, shape: Shape) -> None:
+        if self._adapters is not None:
+            self._adapters_revision = self._adapters.use(shape.adapters)
+
+    def _draw(
+        self, pipeline: Any, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
+    ) -> npt.NDArray[np.float32]:
 
         def after_step(_pipeline: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if blend is not None:
@@ -148,10 +205,7 @@ class DiffusersEngine:
             return tensors
 
         shape = batch.shape
-        pipeline = self._form(shape.kind)
         arguments = frozenset(inspect.signature(pipeline.__call__).parameters)
-        if self._adapters is not None:
-            self._adapters_revision = self._adapters.use(shape.adapters)
         # Schedulers count steps and keep past outputs: one that is used twice makes another picture.
         pipeline.scheduler = type(pipeline.scheduler).from_config(pipeline.scheduler.config)
         given = given_pictures(batch)

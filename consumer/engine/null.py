@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from consumer.engine.contract import Batch, Item, Made, Missed, Pixels, Shape, TextUse
+from consumer.engine.contract import Batch, Company, Item, Made, Missed, Pixels, Row, Shape, TextUse
 from consumer.engine.memory import Footprint
 from consumer.engine.null_faults import BLOATING_PROMPT, befall
 from schemas.catalog import ModelCard
@@ -58,10 +58,37 @@ class NullEngine:
                 time.sleep(self._step_s)
             on_step(step)
             befall(item.prompt for item in left)
-        return [Made(item.id, _over_source(item, batch.shape, _mosaic(item, batch.shape))) for item in left]
+        return [Made(item.id, _drawn(item, batch.shape)) for item in left]
+
+    def generate_rows(self, rows: Sequence[Row], company: Company) -> None:
+        """See the contract."""
+        running = {row.item.id: row for row in rows}
+        steps = dict.fromkeys(running, 0)
+        began = dict.fromkeys(running, time.monotonic())
+        while running:
+            for name in [name for name in running if company.is_canceled(name)]:
+                del running[name]
+                company.left(name, steps[name])
+            if self._step_s and running:
+                time.sleep(self._step_s)
+            for name in running:
+                steps[name] += 1
+            company.stepped({name: steps[name] for name in running})
+            befall(row.item.prompt for row in running.values())
+            for name in [name for name, row in running.items() if steps[name] >= row.shape.denoising_steps]:
+                row = running.pop(name)
+                company.ended(Made(name, _drawn(row.item, row.shape)), time.monotonic() - began[name])
+            for row in company.joined() if running else ():
+                running[row.item.id] = row
+                steps[row.item.id] = 0
+                began[row.item.id] = time.monotonic()
 
     def unload(self) -> None:
         """There is nothing to unload."""
+
+
+def _drawn(item: Item, shape: Shape) -> Pixels:
+    return _over_source(item, shape, _mosaic(item, shape))
 
 
 def _mosaic(item: Item, shape: Shape) -> Pixels:

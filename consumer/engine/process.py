@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from consumer.engine.connection import ChildConnection, EngineLostError
-from consumer.engine.contract import Batch, EngineError
+from consumer.engine.connection import ChildConnection, EngineLostError, start_child
+from consumer.engine.contract import Batch, EngineError, Row
 from consumer.engine.growth import MemoryWatch
-from consumer.engine.memory import Footprint
-from consumer.engine.wire import Cancel, Done, FromChild, Generate, Held, Load, Loaded, Step
+from consumer.engine.loaded import LoadedModels
+from consumer.engine.rows import RunningRows
+from consumer.engine.wire import Cancel, Done, Ended, FromChild, Generate, Held, Load, Loaded, RowEvent, Step
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
@@ -71,7 +72,6 @@ class EngineProcess:
         self._models_bytes = models_bytes
         self._on_restart = on_restart
         self._on_load = on_load
-        self._on_leave = on_leave
         self._on_stderr = on_stderr
         self._memory = MemoryWatch(memory_mib, on_stderr)
         self._child: ChildConnection | None = None
@@ -80,11 +80,10 @@ class EngineProcess:
         self._supervisor: asyncio.Task[None] | None = None
         self._failures = 0
         self._stopped = False
-        self._loaded: dict[str, str] = {}
-        self._footprints: dict[str, Footprint] = {}
-        """Of each model that was ever loaded."""
+        self._loaded = LoadedModels(on_leave)
         self._wanted: str | None = None
         self._canceled: set[str] = set()
+        self._rows: RunningRows | None = None
 
     @property
     def up(self) -> bool:
@@ -94,7 +93,7 @@ class EngineProcess:
     @property
     def loaded(self) -> dict[str, str]:
         """The models that are loaded, with the revisions of their weights."""
-        return self._loaded
+        return self._loaded.revisions
 
     @property
     def pid(self) -> int | None:
@@ -102,8 +101,7 @@ class EngineProcess:
 
     def most_images(self, model: str, pixels: int) -> int | None:
         """How many pictures of this size fit in memory together; None while nothing is known of that."""
-        footprint = self._footprints.get(model)
-        return None if footprint is None else footprint.most_images(pixels, self._models_bytes)
+        return self._loaded.most_images(model, pixels, self._models_bytes)
 
     async def start(self, model: str | None = None) -> None:
         """Start the child and load ``model``.
@@ -111,7 +109,7 @@ class EngineProcess:
         Raises ``EngineLostError`` when the child doesn't come up, ``EngineError`` when the model can't be loaded.
         """
         try:
-            self._child = await self._spawn()
+            self._child = await start_child(self._on_stderr, START_S)
             if model is not None:
                 await self._load(self._child, model)
         except BaseException:
@@ -133,49 +131,50 @@ class EngineProcess:
 
         Raises ``EngineError`` when the call failed, ``EngineLostError`` when the child was lost in it.
         """
-        async with self._busy:
-            while True:
-                child = await self._running()
-                begun = False
-                try:
-                    if batch.model not in self._loaded:
-                        begun = True
-                        try:
-                            await self._load(child, batch.model)
-                        except EngineLostError as error:
-                            raise EngineLostError("load", error.how, error.last_words) from None
-                    child.send(Generate(batch))
-                    if self._canceled:
-                        # While the model was being loaded, or by a child that is gone.
-                        child.send(Cancel(frozenset(self._canceled)))
-                    while True:
-                        answer = await self._answer(child, self._hang_s)
-                        begun = True
-                        if isinstance(answer, Done):
-                            self._failures = 0
-                            self._loaded[batch.model] = answer.weights_revision
-                            self._wanted = batch.model
-                            self._replace_if_grown(child)
-                            return BatchDone(answer, answer.weights_revision)
-                        if isinstance(answer, Step):
-                            for item in answer.left:
-                                on_left(item, answer.step)
-                            if answer.step > 0:
-                                on_step(answer.step)
-                except EngineLostError as error:
-                    if not self._stopped:
-                        self._up.clear()
-                    # One that ended before it took the batch ended of something else: the next child gets it.
-                    if begun or error.cause != "died":
-                        raise
-                except asyncio.CancelledError:
-                    # Its answers would be taken for those of the next batch.
-                    child.kill()
-                    self._up.clear()
-                    raise
-                finally:
-                    if begun:
-                        self._canceled.clear()
+        found: list[BatchDone] = []
+
+        def hear(answer: FromChild) -> bool:
+            if isinstance(answer, Done):
+                self._loaded.revisions[batch.model] = answer.weights_revision
+                found.append(BatchDone(answer, answer.weights_revision))
+            elif isinstance(answer, Step):
+                for item in answer.left:
+                    on_left(item, answer.step)
+                if answer.step > 0:
+                    on_step(answer.step)
+            return bool(found)
+
+        child = await self._converse(batch.model, lambda child: child.send(Generate(batch)), hear)
+        if self._memory.exceeded(child.pid):
+            self._end_grown(child)
+        return found[0]
+
+    async def generate_rows(self, model: str, rows: Sequence[Row], on_event: Callable[[RowEvent], None]) -> None:
+        """Make these rows, and those that ``join`` them, each at a step of its own; returns when all have ended.
+
+        Waits as ``generate`` does. Raises ``EngineLostError`` when the child was lost with those that had not ended,
+        ``EngineError`` when the model can't be loaded.
+        """
+        self._rows = running = RunningRows(model, rows, on_event)
+
+        def hear(answer: FromChild) -> bool:
+            done, child = running.hear(answer), running.child
+            if isinstance(answer, Ended) and child is not None:
+                self._loaded.revisions[model] = answer.weights_revision
+                # Under load there is always somebody who joins: it would never be between batches.
+                running.open = running.open and not self._memory.exceeded(child.pid)
+            if done and child is not None and not running.open:
+                self._end_grown(child)
+            return done
+
+        try:
+            await self._converse(model, running.begin, hear)
+        finally:
+            self._rows = None
+
+    def join(self, rows: Sequence[Row]) -> bool:
+        """Have these rows join those that run; False when they can't, and are to be the next."""
+        return self._rows is not None and self._rows.join(rows)
 
     def cancel(self, ids: Iterable[str]) -> None:
         """These items of the batch that runs, or is about to, are not wanted any more."""
@@ -199,6 +198,47 @@ class EngineProcess:
         # Whoever waits for a start is let go, and told that there will be none.
         self._up.set()
 
+    async def _converse(
+        self, model: str, begin: Callable[[ChildConnection], None], hear: Callable[[FromChild], bool]
+    ) -> ChildConnection:
+        """Have a child with this model, give it the work, and hear its answers until one is the last."""
+        async with self._busy:
+            while True:
+                child = await self._running()
+                begun = False
+                try:
+                    if model not in self._loaded.revisions:
+                        begun = True
+                        try:
+                            await self._load(child, model)
+                        except EngineLostError as error:
+                            raise EngineLostError("load", error.how, error.last_words) from None
+                    begin(child)
+                    if self._canceled:
+                        # While the model was being loaded, or by a child that is gone.
+                        child.send(Cancel(frozenset(self._canceled)))
+                    while True:
+                        answer = await self._answer(child, self._hang_s)
+                        begun = True
+                        if hear(answer):
+                            self._failures = 0
+                            self._wanted = model
+                            return child
+                except EngineLostError as error:
+                    if not self._stopped:
+                        self._up.clear()
+                    # One that ended before it took the batch ended of something else: the next child gets it.
+                    if begun or error.cause != "died":
+                        raise
+                except asyncio.CancelledError:
+                    # Its answers would be taken for those of the next batch.
+                    child.kill()
+                    self._up.clear()
+                    raise
+                finally:
+                    if begun:
+                        self._canceled.clear()
+
     async def _running(self) -> ChildConnection:
         while True:
             await self._up.wait()
@@ -209,22 +249,9 @@ class EngineProcess:
                 return child
             self._up.clear()
 
-    def _replace_if_grown(self, child: ChildConnection) -> None:
-        if self._memory.exceeded(child.pid):
-            self._up.clear()
-            child.kill("memory")
-
-    async def _spawn(self) -> ChildConnection:
-        try:
-            child = await ChildConnection.start(self._on_stderr)
-        except OSError as error:
-            raise EngineLostError("died", f"the engine's process can't be started: {error}") from None
-        try:
-            await child.answer(START_S)
-        except BaseException:
-            child.kill()
-            raise
-        return child
+    def _end_grown(self, child: ChildConnection) -> None:
+        self._up.clear()
+        child.kill("memory")
 
     async def _load(self, child: ChildConnection, model: str) -> None:
         card = self._cards.get(model)
@@ -241,10 +268,7 @@ class EngineProcess:
     async def _answer(self, child: ChildConnection, limit_s: float) -> FromChild:
         """The child's next message but those about the models that it holds, which are taken note of."""
         while isinstance(answer := await child.answer(limit_s), Held):
-            for model in self._loaded.keys() - answer.models.keys():
-                self._on_leave(model)
-            self._loaded = {model: resident.weights_revision for model, resident in answer.models.items()}
-            self._footprints |= {model: resident.footprint for model, resident in answer.models.items()}
+            self._loaded.note(answer)
         return answer
 
     async def _supervise(self) -> None:
@@ -257,9 +281,9 @@ class EngineProcess:
             # A child that dies at once, each time, must not take a core for starting it.
             await asyncio.sleep(min(_BACKOFF_S * 2**self._failures, _MAX_BACKOFF_S))
             self._failures += 1
-            self._loaded = {}
+            self._loaded.revisions = {}
             try:
-                self._child = await self._spawn()
+                self._child = await start_child(self._on_stderr, START_S)
                 if self._wanted is not None:
                     await self._load(self._child, self._wanted)
             except EngineError as error:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumer.engine.contract import Batch, Made, Missed, TextUse
+from consumer.engine.contract import Batch, Made, Missed, Row, TextUse
 from consumer.engine.memory import Footprint
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -22,15 +22,21 @@ __all__ = [
     "Cancel",
     "Canceled",
     "Done",
+    "Ended",
     "FromChild",
     "Generate",
     "Held",
     "Hello",
+    "Join",
+    "Left",
     "Load",
     "Loaded",
     "Problem",
     "Resident",
+    "RowEvent",
+    "RowsFailed",
     "Step",
+    "Stepped",
     "ToChild",
     "pack",
     "read",
@@ -64,8 +70,20 @@ class Generate:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Make these rows with their model, which is loaded, beside those that run; only while no batch does.
+
+    The answer is ``Stepped`` with nothing, when they are the first, and a ``RowEvent`` whenever there is one. Each row
+    ends in ``Ended``, ``Left`` or ``RowsFailed``.
+    """
+
+    model: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cancel:
-    """These items of the running batch are not wanted any more."""
+    """These items of what is running are not wanted any more."""
 
     ids: frozenset[str]
 
@@ -125,6 +143,40 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Stepped:
+    """Rows that have made a step, with how many each has made."""
+
+    steps: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A row that was canceled is gone, after so many steps."""
+
+    id: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A row is done; ``seconds`` from when it joined; the weights that made it; the texts since the last one ended."""
+
+    result: Made | Missed
+    seconds: float
+    weights_revision: str
+    texts: TextUse
+
+
+@dataclass(frozen=True, slots=True)
+class RowsFailed:
+    """All that ran, and had not ended, failed together; ``message`` may be shown to a tenant."""
+
+    ids: frozenset[str]
+    code: Code
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The call failed; ``message`` may be shown to a tenant."""
 
@@ -132,8 +184,9 @@ class Problem:
     message: str
 
 
-ToChild = Load | Generate | Cancel
-FromChild = Hello | Held | Loaded | Step | Done | Problem
+ToChild = Load | Generate | Join | Cancel
+RowEvent = Stepped | Left | Ended | RowsFailed
+FromChild = Hello | Held | Loaded | Step | Done | RowEvent | Problem
 
 
 def pack(message: ToChild | FromChild) -> bytes:

@@ -28,9 +28,13 @@ _TOLD = 1_000
 
 
 class Backlog:
-    """Jobs and offsets together: a record is done when its job has ended, wherever else the job was delivered."""
+    """Jobs and offsets together: a record is done when its job has ended, wherever else the job was delivered.
 
-    def __init__(self, budget: Callable[[BatchKey], int]) -> None:
+    ``continuous(model)``: whether its pictures run each at a step of its own.
+    """
+
+    def __init__(self, budget: Callable[[BatchKey], int], continuous: Callable[[str], bool] = lambda _: False) -> None:
+        self._continuous = continuous
         self.offsets: Offsets[TopicPartition] = Offsets()
         self.batcher: Batcher[Job] = Batcher(budget)
         self.changed = asyncio.Event()
@@ -86,7 +90,7 @@ class Backlog:
     def enqueue(self, job: Job) -> None:
         """This job may run now, unless its partition was revoked in the meantime."""
         if self.wanted(job):
-            self.batcher.add(job, job.batch_key, range(job.parameters.images), alone=job.alone)
+            self.batcher.add(job, self._key(job), range(job.parameters.images), alone=job.alone)
             self.changed.set()
 
     def isolate(self, job: Job) -> None:
@@ -97,7 +101,7 @@ class Backlog:
     def put_back(self, job: Job, indices: Iterable[int]) -> None:
         """These pictures have to be made again, before anything else."""
         if self.wanted(job):
-            self.batcher.put_back(job, job.batch_key, indices, alone=job.alone)
+            self.batcher.put_back(job, self._key(job), indices, alone=job.alone)
             self.changed.set()
         else:
             self._forget(job)
@@ -111,6 +115,10 @@ class Backlog:
                 return key, wanted
         self.changed.clear()
         return None
+
+    def take_more(self, key: BatchKey, room: int) -> list[Piece[Job]]:
+        """Up to ``room`` pictures that are still wanted, to join those of ``key`` that run."""
+        return [piece for piece in self.batcher.more(key, room) if self.wanted(piece.owner)]
 
     def wanted(self, job: Job) -> bool:
         """Whether it is ours to run: it has begun, or one of the partitions that brought it is still owned."""
@@ -141,6 +149,10 @@ class Backlog:
         for job in self.jobs:
             if not self.wanted(job):
                 self._forget(job)
+
+    def _key(self, job: Job) -> BatchKey:
+        key = job.batch_key
+        return key.without_steps() if self._continuous(key.model) else key
 
     def _forget(self, job: Job) -> None:
         """Whoever is given its record next may start it. One whose outcome is on its way stays until it is acked."""

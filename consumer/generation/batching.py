@@ -1,8 +1,9 @@
 """Which pictures run together. Pure: jobs go in, batches come out, nothing waits.
 
-Pictures share a batch when everything but prompt, seed and source is equal. The oldest job leads: its kind of batch
-goes next, filled with the next oldest of the same kind up to the model's budget. There is no waiting for company: under
-light load a batch of one leaves at once, and under load the company is there by itself.
+Pictures share a batch when everything but prompt, seed and source is equal; of a model that runs continuously, steps,
+guidance and negative prompts may differ too. The oldest job leads: its kind of batch goes next, filled with the next
+oldest of the same kind up to the model's budget. There is no waiting for company: under light load a batch of one
+leaves at once, and under load the company is there by itself.
 
 Loading a model takes as long as several batches, so the oldest job whose model is loaded leads before an older one
 whose model is not: a few times, then the oldest one does.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Container, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from schemas.requests import Kind, Parameters
@@ -29,7 +30,8 @@ PASSED_AT_MOST = 4
 class BatchKey:
     """What pictures of a batch have in common. With and without a negative prompt, pipelines run differently.
 
-    Sources and masks are each picture's own, as prompts and seeds are; where their denoising begins is not.
+    Sources and masks are each picture's own, as prompts and seeds are; where their denoising begins is not. No
+    ``steps``: each picture runs at its own.
     """
 
     model: str
@@ -41,6 +43,15 @@ class BatchKey:
     adapters: tuple[tuple[str, float], ...]
     kind: Kind
     skipped: int
+
+    @property
+    def continuous(self) -> bool:
+        """Whether others may join while a batch of these runs."""
+        return self.steps == 0
+
+    def without_steps(self) -> BatchKey:
+        """What pictures have in common that join each other."""
+        return replace(self, steps=0, guidance=0.0, negative=False, skipped=0)
 
 
 def batch_key(parameters: Parameters) -> BatchKey:
@@ -125,12 +136,20 @@ class Batcher(Generic[Owner]):
         if not self._waiting:
             return None
         lead = self._lead(warm)
-        key = lead.key
-        room = self.room(key)
+        return lead.key, self._take(lead, self.room(lead.key))
+
+    def more(self, key: BatchKey, room: int) -> list[Piece[Owner]]:
+        """Up to ``room`` pictures that may join those of this key. None when the oldest that waits is of another kind:
+        for it to have its turn, what runs has to come to its end."""
+        if not self._waiting or self._waiting[0].alone or self._waiting[0].key != key:
+            return []
+        return self._take(self._waiting[0], room)
+
+    def _take(self, lead: _Waiting[Owner], room: int) -> list[Piece[Owner]]:
         taken: list[Piece[Owner]] = []
         kept: deque[_Waiting[Owner]] = deque()
         for entry in self._waiting:
-            fits = entry is lead or (not lead.alone and not entry.alone and entry.key == key)
+            fits = entry is lead or (not lead.alone and not entry.alone and entry.key == lead.key)
             while fits and entry.indices and len(taken) < room:
                 taken.append(Piece(entry.owner, entry.indices.popleft()))
             if entry.indices:
@@ -140,7 +159,7 @@ class Batcher(Generic[Owner]):
                 if not self._entries[entry.owner]:
                     del self._entries[entry.owner]
         self._waiting = kept
-        return key, taken
+        return taken
 
     def _lead(self, warm: Container[str]) -> _Waiting[Owner]:
         oldest = self._waiting[0]

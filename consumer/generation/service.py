@@ -57,7 +57,7 @@ class Worker:
         self._metrics = Metrics()
         self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._cards = cards_of(settings)
-        self._backlog = Backlog(self._budget)
+        self._backlog = Backlog(self._budget, lambda model: model in self._cards and self._cards[model].continuous)
         self._engine = EngineProcess(
             self._cards,
             hang_s=settings.generation.hang_s,

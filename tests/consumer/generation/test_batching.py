@@ -153,3 +153,36 @@ def test_every_picture_leaves_once_in_order_and_never_in_bad_company(
     assert Counter((piece.owner, piece.index) for piece in left) == wanted
     for owner, (_, images, _) in enumerate(jobs):
         assert [piece.index for piece in left if piece.owner == owner] == list(range(images))
+
+
+def test_what_runs_continuously_shares_a_batch_whatever_its_steps() -> None:
+    keys = [batch_key(parameters(**change)) for change in ({}, {"steps": 9}, {"guidance": 3.0, "negative_prompt": "x"})]
+    assert len({key.without_steps() for key in keys}) == 1
+    assert LARGE.without_steps() != SMALL.without_steps()
+    assert SMALL.without_steps().continuous
+    assert not SMALL.continuous
+
+
+def test_more_joins_while_the_oldest_is_of_the_kind_that_runs() -> None:
+    batcher: Batcher[str] = Batcher(lambda _: 4)
+    small, large = SMALL.without_steps(), LARGE.without_steps()
+    batcher.add("a", small, range(2))
+    batcher.add("b", large, range(1))
+    batcher.add("c", small, range(3))
+    assert batcher.more(small, 0) == []
+    assert batcher.more(small, 3) == [Piece("a", 0), Piece("a", 1), Piece("c", 0)]
+    # The oldest is another's now: it has its turn when what runs has ended.
+    assert batcher.more(small, 3) == []
+    assert batcher.next() == (large, [Piece("b", 0)])
+    assert batcher.more(small, 8) == [Piece("c", 1), Piece("c", 2)]
+    assert batcher.more(small, 8) == []
+
+
+def test_one_that_runs_alone_joins_nobody() -> None:
+    batcher: Batcher[str] = Batcher(lambda _: 4)
+    key = SMALL.without_steps()
+    batcher.add("a", key, range(1), alone=True)
+    batcher.add("b", key, range(1))
+    assert batcher.more(key, 4) == []
+    assert batcher.next() == (key, [Piece("a", 0)])
+    assert batcher.more(key, 4) == [Piece("b", 0)]
