@@ -133,6 +133,8 @@ class ModelCard(_Entry):
     overlay: Overlay | None = None
     adapters: dict[Name, AdapterFile] = Field(default_factory=dict)
     """The adapters that requests may name."""
+    max_loaded_adapters: Annotated[int, Field(ge=1, le=256)] = 8
+    """The adapters used last stay in memory."""
     always: list[Adapter] = Field(default_factory=list)
     """Adapters that every request gets, such as a Turbo LoRA; one that names the same sets its scale."""
 

@@ -56,6 +56,8 @@ class GenerationSettings(Section):
     """Overrides the engine of every model: ``null`` stores small real pictures without a model."""
     models_mib: int = Field(default=0, ge=0)
     """The models of the pool stay loaded as long as their weights take no more than this together; one always may."""
+    max_split_size_mb: Annotated[int, Field(ge=21)] | None = None
+    """Torch's setting for GPUs: it keeps larger blocks of free memory whole, against fragments."""
     health_host: str = "127.0.0.1"
     health_port: Port = 9102
 

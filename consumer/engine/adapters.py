@@ -11,20 +11,18 @@ import sys
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load
-
 from consumer.engine.contract import EngineError
+from consumer.engine.loading import is_out_of_memory
 from schemas.errors import Code
 
 __all__ = ["Adapters"]
 
-_KEPT = 8
-"""Adapters that stay loaded; some megabytes each."""
+_COPY = "adapter.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +35,13 @@ class _Loaded:
 
 
 class Adapters:
-    """The adapters of one pipeline. ``files``: those that the catalogue allows, by name."""
+    """The adapters of one pipeline. ``files``: those that the catalogue allows, by name; the ``kept`` used last stay
+    loaded."""
 
-    def __init__(self, pipeline: Any, files: Mapping[str, Path]) -> None:
+    def __init__(self, pipeline: Any, files: Mapping[str, Path], kept: int) -> None:
         self._pipeline = pipeline
         self._files = files
+        self._kept = kept
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
         self._versions = 0
         self._refused: dict[str, tuple[int, int, int] | None] = {}
@@ -65,7 +65,7 @@ class Adapters:
         found = [(self._fresh(name), scale) for name, scale in wanted]
         self._pipeline.enable_lora()
         self._pipeline.set_adapters([one.label for one, _ in found], [scale for _, scale in found])
-        while len(self._loaded) > max(_KEPT, len(wanted)):
+        while len(self._loaded) > max(self._kept, len(wanted)):
             _, dropped = self._loaded.popitem(last=False)
             self._pipeline.delete_adapters(dropped.label)
         whole = "\0".join(f"{one.sha256}:{scale}" for one, scale in found)
@@ -94,22 +94,33 @@ class Adapters:
 
     def _load(self, name: str, path: Path, seen: tuple[int, int, int] | None, before: _Loaded | None) -> _Loaded:
         content = _read(path)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if before is not None and sha256 == before.sha256:
+            # Touched, or copied over itself.
+            return replace(before, seen=seen)
         self._versions += 1
         label = f"{name.replace('.', '-')}-{self._versions}"
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), TemporaryDirectory(prefix="easel-adapter-") as folder:
                 # Several at a time are what this is for.
                 warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-                self._pipeline.load_lora_weights(load(content), adapter_name=label)
-        except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+                # A file, for its header says how strong it is (alpha). Of our own, for tensors stay mapped to their
+                # file: when another writes to that, the process is killed (SIGBUS).
+                (Path(folder) / _COPY).write_bytes(content)
+                self._pipeline.load_lora_weights(
+                    folder, weight_name=_COPY, adapter_name=label, use_safetensors=True, local_files_only=True
+                )
+        except Exception as error:
             self._forget(label)
+            if is_out_of_memory(error):
+                raise
             raise _unusable(path, f"it does not fit this model ({type(error).__name__})") from error
         if label not in {one for labels in self._pipeline.get_list_adapters().values() for one in labels}:
             raise _unusable(path, "none of its tensors are of this model")
         if before is not None:
             self._pipeline.delete_adapters(before.label)
         self._refused.pop(name, None)
-        return _Loaded(label, seen, hashlib.sha256(content).hexdigest())
+        return _Loaded(label, seen, sha256)
 
     def _forget(self, label: str) -> None:
         """What a failed load left behind."""

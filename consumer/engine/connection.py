@@ -9,13 +9,15 @@ import signal
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from consumer.engine.contract import EngineError
 from consumer.engine.wire import FromChild, Problem, ToChild, pack, read
 
 __all__ = ["ChildConnection", "EngineLostError", "start_child"]
 
+_START_S = 120.0
+"""Limit on the start of the process: it imports torch, from a cold disk perhaps."""
 _READ_LIMIT = 16 * 2**20
 _LAST_WORDS_S = 2.0
 _STDERR_LINES = 40
@@ -67,8 +69,8 @@ class ChildConnection:
         ]
 
     @classmethod
-    async def start(cls, on_stderr: Callable[[str], None]) -> ChildConnection:
-        """Start a process. It says ``Hello`` when it is up."""
+    async def start(cls, on_stderr: Callable[[str], None], environment: Mapping[str, str]) -> ChildConnection:
+        """Start a process, with these variables beside ours. It says ``Hello`` when it is up."""
         ours, theirs = socket.socketpair()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -81,7 +83,7 @@ class ChildConnection:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE,
-                env=_environment(),
+                env={**_environment(), **environment},
                 # A Ctrl-C at the terminal is for the worker, which drains.
                 process_group=0,
             )
@@ -191,14 +193,14 @@ class ChildConnection:
         return f"the engine's process {how}"
 
 
-async def start_child(on_stderr: Callable[[str], None], limit_s: float) -> ChildConnection:
+async def start_child(on_stderr: Callable[[str], None], environment: Mapping[str, str]) -> ChildConnection:
     """Start a process and wait until it is up. Raises ``EngineLostError`` when it doesn't come."""
     try:
-        child = await ChildConnection.start(on_stderr)
+        child = await ChildConnection.start(on_stderr, environment)
     except OSError as error:
         raise EngineLostError("died", f"the engine's process can't be started: {error}") from None
     try:
-        await child.answer(limit_s)
+        await child.answer(_START_S)
     except BaseException:
         child.kill()
         raise

@@ -81,7 +81,8 @@ class DiffusersEngine:
         self._revision = weights_revision(pipeline_folder(card), overlay.file if overlay else None)
         self._pipeline = pipeline = load_pipeline(card)
         self._card = card
-        self._adapters = Adapters(pipeline, {name: adapter.file for name, adapter in card.adapters.items()})
+        files = {name: adapter.file for name, adapter in card.adapters.items()}
+        self._adapters = Adapters(pipeline, files, card.max_loaded_adapters)
         self._adapters_revision = ""
         self._forms = forms_of(pipeline, card.kinds)
         for form in self._forms.values():

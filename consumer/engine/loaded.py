@@ -19,6 +19,11 @@ class LoadedModels:
         self._footprints: dict[str, Footprint] = {}
         """Of each model that was ever loaded."""
 
+    @property
+    def weights(self) -> int:
+        """What they take, in bytes."""
+        return sum(self._footprints[model].weights for model in self.revisions)
+
     def note(self, held: Held) -> None:
         """The process says what it holds now."""
         for model in self.revisions.keys() - held.models.keys():

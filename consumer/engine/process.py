@@ -16,14 +16,13 @@ from consumer.engine.contract import Batch, EngineError, Row
 from consumer.engine.growth import MemoryWatch
 from consumer.engine.loaded import LoadedModels
 from consumer.engine.rows import RunningRows
+from consumer.engine.weights import expected_bytes
 from consumer.engine.wire import Cancel, Done, Ended, FromChild, Generate, Held, Load, Loaded, RowEvent, Step
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
 __all__ = ["BatchDone", "EngineLostError", "EngineProcess"]
 
-START_S = 120.0
-"""Limit on the start of the process: it imports torch, from a cold disk perhaps."""
 LOAD_S = 1_800.0
 """Limit on loading a model: tens of gigabytes over a network file system."""
 _BACKOFF_S = 0.25
@@ -50,7 +49,7 @@ class EngineProcess:
     step for ``hang_s`` is killed; one that has grown above ``memory_mib`` of main memory is ended between two batches.
     ``on_restart`` is told the cause of each restart: ``died``, ``hang`` or ``memory``; ``on_load`` each model that was
     loaded, and ``on_leave`` each that left for another. ``on_stderr`` gets the lines that the child writes to stderr,
-    and ours about it.
+    and ours about it. ``environment``: variables for it beside our own.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class EngineProcess:
         memory_mib: int | None = None,
         engine: str | None = None,
         models_bytes: int = 0,
+        environment: Mapping[str, str] | None = None,
         on_restart: Callable[[str], None] = _ignore,
         on_load: Callable[[str], None] = _ignore,
         on_leave: Callable[[str], None] = _ignore,
@@ -70,6 +70,7 @@ class EngineProcess:
         self._engine = engine
         self._hang_s = hang_s
         self._models_bytes = models_bytes
+        self._environment = environment or {}
         self._on_restart = on_restart
         self._on_load = on_load
         self._on_stderr = on_stderr
@@ -103,15 +104,17 @@ class EngineProcess:
         """How many pictures of this size fit in memory together; None while nothing is known of that."""
         return self._loaded.most_images(model, pixels, self._models_bytes)
 
-    async def start(self, model: str | None = None) -> None:
-        """Start the child and load ``model``.
+    async def start(self, *models: str) -> None:
+        """Start the child and load the first of ``models``, and of the others those for which none has to leave.
 
         Raises ``EngineLostError`` when the child doesn't come up, ``EngineError`` when the model can't be loaded.
         """
         try:
-            self._child = await start_child(self._on_stderr, START_S)
-            if model is not None:
-                await self._load(self._child, model)
+            self._child = await start_child(self._on_stderr, self._environment)
+            for model in models:
+                room = self._models_bytes - self._loaded.weights
+                if model == models[0] or expected_bytes(self._cards[model]) <= room:
+                    await self._load(self._child, model)
         except BaseException:
             await self.stop()
             raise
@@ -283,7 +286,7 @@ class EngineProcess:
             self._failures += 1
             self._loaded.revisions = {}
             try:
-                self._child = await start_child(self._on_stderr, START_S)
+                self._child = await start_child(self._on_stderr, self._environment)
                 if self._wanted is not None:
                     await self._load(self._child, self._wanted)
             except EngineError as error:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from consumer.engine.contract import EngineError
 from schemas.catalog import ModelCard
@@ -15,6 +18,7 @@ __all__ = ["check_pipeline", "expected_bytes", "pipeline_folder", "unusable_file
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"})
 _HASHING_THREADS = 4
+_HEADER = struct.Struct("<Q")
 
 
 def check_pipeline(folder: Path) -> list[Path]:
@@ -64,7 +68,9 @@ def unusable_files(card: ModelCard) -> Iterator[str]:
     if card.engine == "null":
         return
     try:
-        check_pipeline(pipeline_folder(card))
+        for path in check_pipeline(pipeline_folder(card)):
+            if not _is_whole(path):
+                yield f"{path.parent.name}/{path.name} of the pipeline is not a whole safetensors file: copy it again"
     except EngineError as error:
         yield error.message
     files = {f"the adapter {name!r}": adapter.file for name, adapter in card.adapters.items()}
@@ -75,6 +81,8 @@ def unusable_files(card: ModelCard) -> Iterator[str]:
             yield f"{what} is {path.name}: only .safetensors files are loaded, convert it"
         elif not path.is_file():
             yield f"{what} is not there: {path}"
+        elif not _is_whole(path):
+            yield f"{what} is not a whole safetensors file, copy it again: {path}"
 
 
 def expected_bytes(card: ModelCard) -> int:
@@ -108,6 +116,22 @@ def weights_revision(folder: Path, overlay: Path | None = None) -> str:
         # Its content, not its name: the same weights under another name make the same pictures.
         whole.update(b"overlay\0" + _digest(overlay))
     return whole.hexdigest()[:16]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says: the length of the header in 8 bytes, the header, which
+    is JSON, and the tensors. A copy that was broken off is not."""
+    try:
+        with path.open("rb") as file:
+            (length,) = _HEADER.unpack(file.read(_HEADER.size))
+            size = path.stat().st_size
+            if length > size:
+                return False
+            header: dict[str, Any] = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return bool(size == _HEADER.size + length + max(ends, default=0))
+    except (OSError, ValueError, struct.error, LookupError, TypeError, AttributeError):
+        return False
 
 
 def _digest(path: Path) -> bytes:

@@ -26,7 +26,7 @@ from consumer.generation.peers import Peers
 from consumer.generation.reports import Reports
 from consumer.generation.running import EngineLoop
 from consumer.generation.sources import Sources
-from consumer.generation.starting import cards_of, reach_cluster, reach_store, start_engine
+from consumer.generation.starting import cards_of, engine_environment, reach_cluster, reach_store, start_engine
 from consumer.health import HealthServer, Readiness
 from consumer.logs import logger
 from consumer.metrics import Metrics
@@ -64,6 +64,7 @@ class Worker:
             memory_mib=settings.generation.engine_memory_mib,
             engine=settings.generation.engine,
             models_bytes=settings.generation.models_mib * 2**20,
+            environment=engine_environment(settings),
             on_restart=lambda cause: self._metrics.inc("easel_engine_restarts_total", cause=cause),
             on_load=lambda model: self._metrics.inc("easel_engine_model_loads_total", model=model),
             on_leave=lambda model: self._metrics.inc("easel_engine_model_evictions_total", model=model),
@@ -98,7 +99,7 @@ class Worker:
             if stop.is_set():
                 return
             try:
-                await start_engine(self._engine, min(self._cards), stop)
+                await start_engine(self._engine, sorted(self._cards), stop)
                 if stop.is_set():
                     return
                 async with (

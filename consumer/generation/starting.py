@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 
 from consumer.engine.contract import EngineError
 from consumer.engine.process import EngineLostError, EngineProcess
@@ -16,7 +17,7 @@ from transport.errors import Misconfigured, Unavailable
 from transport.objects import ObjectStore
 from transport.topics import check_topics
 
-__all__ = ["cards_of", "reach_cluster", "reach_store", "start_engine"]
+__all__ = ["cards_of", "engine_environment", "reach_cluster", "reach_store", "start_engine"]
 
 _RETRY_S = 1.0
 
@@ -38,6 +39,12 @@ def cards_of(settings: Settings) -> dict[str, ModelCard]:
             for problem in unusable_files(card):
                 raise Misconfigured(f"model {name!r}: {problem}", f"put the files there, or correct {settings.models}")
     return cards
+
+
+def engine_environment(settings: Settings) -> dict[str, str]:
+    """What the engine's process is told by variables, because torch reads it from there."""
+    split_mb = settings.generation.max_split_size_mb
+    return {} if split_mb is None else {"PYTORCH_ALLOC_CONF": f"max_split_size_mb:{split_mb}"}
 
 
 async def reach_cluster(settings: Settings, stop: asyncio.Event) -> None:
@@ -76,9 +83,12 @@ async def reach_store(settings: Settings, store: ObjectStore, stop: asyncio.Even
             return
 
 
-async def start_engine(engine: EngineProcess, model: str, stop: asyncio.Event) -> None:
-    """Have the engine up, with a model loaded, unless ``stop`` comes first. Raises ``Misconfigured`` when it can't."""
-    starting = asyncio.create_task(engine.start(model))
+async def start_engine(engine: EngineProcess, models: Sequence[str], stop: asyncio.Event) -> None:
+    """Have the engine up, with the first model loaded and the others that fit beside it, unless ``stop`` comes first.
+
+    Raises ``Misconfigured`` when it can't.
+    """
+    starting = asyncio.create_task(engine.start(*models))
     stopped = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)

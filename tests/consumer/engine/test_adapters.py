@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def write_adapter(pipeline: Any, path: Path, seed: int) -> None:
 class Bench:
     """One family's engine with two adapters, ``ink`` and ``oil``."""
 
-    def __init__(self, family: Family, folder: Path) -> None:
+    def __init__(self, family: Family, folder: Path, **more: Any) -> None:
         pipeline = make_pipeline(family, "tiny")
         pipeline.save_pretrained(folder / "pipeline")
         self.files = {name: folder / f"{name}.safetensors" for name in ("ink", "oil")}
@@ -46,6 +47,7 @@ class Bench:
                 pipeline=folder / "pipeline",
                 defaults=Defaults(width=64, height=64, steps=2),
                 adapters={name: AdapterFile(file=path) for name, path in self.files.items()},
+                **more,
             )
         )
 
@@ -97,6 +99,32 @@ def test_a_changed_file_is_taken_up_before_the_next_batch(one: Bench) -> None:
     assert np.abs(before - after).max() > 1e-3
 
 
+def test_a_file_that_was_touched_is_not_loaded_again(one: Bench) -> None:
+    before, revision = one.draw(("ink", 1.0)), one.engine.weights_revision
+    labels = one.engine._pipeline.get_list_adapters()
+    one.files["ink"].write_bytes(one.files["ink"].read_bytes())
+    assert np.array_equal(one.draw(("ink", 1.0)), before)
+    assert one.engine._pipeline.get_list_adapters() == labels
+    assert one.engine.weights_revision == revision
+
+
+def test_a_file_that_comes_later_is_taken_up(one: Bench) -> None:
+    kept = one.files["ink"].rename(one.files["ink"].with_name("elsewhere.safetensors"))
+    with pytest.raises(EngineError, match="can't be used: it can't be read"):
+        one.draw(("ink", 1.0))
+    kept.rename(one.files["ink"])
+    assert np.isfinite(one.draw(("ink", 1.0))).all()
+
+
+def test_the_strength_that_a_file_names_counts(one: Bench) -> None:
+    tensors = load_file(one.files["ink"])
+    told = {"transformer.r": 4, "transformer.lora_alpha": 8, "transformer.target_modules": ["to_q", "to_v"]}
+    save_file(tensors, one.files["oil"], metadata={"format": "pt", "lora_adapter_metadata": json.dumps(told)})
+    # Alpha is twice the rank, where nothing is said of it the rank.
+    assert np.abs(one.draw(("oil", 1.0)) - one.draw(("ink", 2.0))).max() <= 1e-5
+    assert np.abs(one.draw(("oil", 1.0)) - one.draw(("ink", 1.0))).max() > 1e-3
+
+
 def test_a_broken_file_leaves_the_old_one_in_use(one: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     before, revision = one.draw(("ink", 1.0)), one.engine.weights_revision
     one.files["ink"].write_bytes(b"half a file")
@@ -124,8 +152,8 @@ def test_what_is_missing_or_unknown_is_named(one: Bench) -> None:
         one.draw(("water", 1.0))
 
 
-def test_only_the_last_few_stay_loaded(one: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.engine.adapters._KEPT", 1)
+def test_only_the_last_few_stay_loaded(tmp_path: Path) -> None:
+    one = Bench("z-image", tmp_path, max_loaded_adapters=1)
     first = one.draw(("ink", 1.0))
     one.draw(("oil", 1.0))
     [labels] = one.engine._pipeline.get_list_adapters().values()

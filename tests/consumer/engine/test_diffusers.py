@@ -94,6 +94,25 @@ def test_memory_that_is_not_there_is_told_apart(loaded: DiffusersEngine) -> None
     assert render(loaded, Shape(32, 32, 1, 0.0), ITEMS[0]).shape == (1, 32, 32, 3)
 
 
+def test_torch_running_out_of_memory_above_so_many_pictures_is_told_apart(loaded: DiffusersEngine) -> None:
+    original = loaded._pipeline.vae.decode
+
+    def decode(latents: torch.Tensor, **given: object) -> object:
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return original(latents, **given)
+
+    loaded._pipeline.vae.decode = decode
+    try:
+        with pytest.raises(EngineError) as failure:
+            loaded.generate(Batch("m", Shape(32, 32, 1, 0.0), ITEMS[:3]), lambda _: None, lambda _: False)
+        made = loaded.generate(Batch("m", Shape(32, 32, 1, 0.0), ITEMS[:2]), lambda _: None, lambda _: False)
+    finally:
+        loaded._pipeline.vae.decode = original
+    assert failure.value.code is Code.OUT_OF_MEMORY
+    assert len(made) == 2
+
+
 def test_numbers_that_overflow_miss_one_picture(loaded: DiffusersEngine) -> None:
     original = loaded._pipeline.vae.decode
 

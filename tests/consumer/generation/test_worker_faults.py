@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.engine.null_faults import DEADLY_PROMPT, LEAKING_PROMPT
+from consumer.engine.null_faults import CROWDED_PROMPT, DEADLY_PROMPT, LEAKING_PROMPT
 from consumer.faults import EXIT_CODE, POINTS
 from ops.local.stack import Stack
 from schemas.errors import Code
@@ -221,3 +221,22 @@ def own_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack.up("store")
     yield stack
     stack.down()
+
+
+async def test_a_batch_that_does_not_fit_is_halved_and_the_size_remembered(
+    installation: Installation, worker: Start
+) -> None:
+    running = await worker(EASEL_GENERATION_MAX_SPLIT_SIZE_MB="128").ready()
+    assert running.child().environ()["PYTORCH_ALLOC_CONF"] == "max_split_size_mb:128"
+    prompt = f"{CROWDED_PROMPT} fit in memory together"
+    await installation.assign(job(prompt=prompt, images=8))
+    (end,) = succeeded(await installation.ends(1))
+    assert [output.index for output in end.outputs] == list(range(8))
+    # Eight did not fit, nor did four; then four times two.
+    assert running.metric("easel_generation_out_of_memory_total") == 2
+    assert running.metric("easel_generation_batches_total") == 6
+    await installation.assign(job(prompt=prompt, images=4, steps=2))
+    succeeded(await installation.ends(2))
+    assert running.metric("easel_generation_out_of_memory_total") == 2
+    assert running.metric("easel_generation_batches_total") == 8
+    assert running.metric("easel_engine_restarts_total") == 0
