@@ -136,7 +136,7 @@ class House:
         return await self.events(self.topics.results)
 
     async def until(
-        self, enough: Callable[[list[dict[str, Any]]], bool], *, within_s: float = 30.0
+        self, enough: Callable[[list[dict[str, Any]]], bool], *, within_s: float = 60.0
     ) -> list[dict[str, Any]]:
         """The results, once they are enough."""
         deadline = time.monotonic() + within_s
@@ -149,13 +149,13 @@ class House:
             )
             await asyncio.sleep(0.1)
 
-    async def until_ended(self, count: int, *, within_s: float = 60.0) -> list[dict[str, Any]]:
+    async def until_ended(self, count: int, *, within_s: float = 90.0) -> list[dict[str, Any]]:
         """The results, once ``count`` requests have ended."""
         return await self.until(
             lambda results: len({r["request_id"] for r in results if r["kind"] in TERMINAL}) >= count, within_s=within_s
         )
 
-    async def until_log(self, stage: Stage, event: str, *, times: int = 1, within_s: float = 20.0) -> None:
+    async def until_log(self, stage: Stage, event: str, *, times: int = 1, within_s: float = 40.0) -> None:
         """Wait until a stage has logged ``event`` so many times."""
         deadline = time.monotonic() + within_s
         while stage.log.read_text().count(f'"event": "{event}"') < times:

@@ -51,7 +51,7 @@ class Stage:
         (child,) = psutil.Process(self.pid).children()
         return child
 
-    async def ready(self, within_s: float = 40.0) -> Self:
+    async def ready(self, within_s: float = 60.0) -> Self:
         await self.until(lambda: self.get("/health/ready")[0] == 200, within_s, f"{self.name} is not ready")
         return self
 
@@ -74,7 +74,7 @@ class Stage:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
-    async def ended(self, within_s: float = 20.0) -> int:
+    async def ended(self, within_s: float = 40.0) -> int:
         """Its exit status."""
         assert self.process is not None
         process = self.process

@@ -20,7 +20,6 @@ def line_of(folder: Path, *arguments: str, timeout_s: float) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.timeout(150)
 def test_a_restore_says_how_long_and_how_much(tmp_path: Path) -> None:
     line = line_of(tmp_path, "restore", "--requests", "20000", "--rounds", "1", timeout_s=140)
     assert list(line) == ["requests", "remembered_s", "remembered_bytes", "waiting_s", "waiting_bytes", "cores"]
@@ -31,7 +30,6 @@ def test_a_restore_says_how_long_and_how_much(tmp_path: Path) -> None:
     assert line["remembered_bytes"] < line["waiting_bytes"] < 8_000
 
 
-@pytest.mark.timeout(150)
 def test_each_bad_request_of_a_storm_becomes_a_dead_letter(tmp_path: Path) -> None:
     line = line_of(tmp_path, "storm", "--forged", "300", "--rounds", "1", timeout_s=140)
     assert list(line) == ["alone_p95_ms", "beside_p95_ms", "p95_ratio", "forged", "forged_per_s", "cores"]

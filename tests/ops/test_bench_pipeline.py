@@ -39,7 +39,6 @@ async def records_of(settings: Settings, prefix: str, topic: str) -> list[tuple[
     return found
 
 
-@pytest.mark.timeout(180)
 def test_both_loops_write_the_same_messages(stack: Stack, tmp_path: Path, installation: Installation) -> None:
     prefix = fresh_name()
     bare = BareLoop(stack, installation, tmp_path / "bare", prefix, stored=False)
@@ -70,7 +69,6 @@ def test_both_loops_write_the_same_messages(stack: Stack, tmp_path: Path, instal
     assert len(kept[0] - {b"__init"}) == len(kept[1])
 
 
-@pytest.mark.timeout(120)
 def test_what_is_remembered_is_restored(stack: Stack, tmp_path: Path, installation: Installation) -> None:
     remember(installation, 400, 1_800_000_000_000)
     installation.start()

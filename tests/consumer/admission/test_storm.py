@@ -65,7 +65,6 @@ def transactions(text: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
-@pytest.mark.timeout(120)
 async def test_a_storm_takes_few_transactions(house: House) -> None:
     stage = await house.admission().ready()
     good = house.request("acme")

@@ -176,7 +176,7 @@ class Installation:
             found.append(event)
         return found
 
-    async def ends(self, count: int, *, within_s: float = 30.0) -> list[JobSucceeded | JobFailed]:
+    async def ends(self, count: int, *, within_s: float = 60.0) -> list[JobSucceeded | JobFailed]:
         """The terminal outcomes, once there are ``count``."""
         deadline = time.monotonic() + within_s
         while True:
@@ -186,7 +186,7 @@ class Installation:
             assert time.monotonic() < deadline, f"{len(ends)} of {count} jobs have ended within {within_s} s"
             await asyncio.sleep(0.1)
 
-    async def stepped(self, assigned: JobAssigned | None = None, *, attempts: int = 1, within_s: float = 30.0) -> None:
+    async def stepped(self, assigned: JobAssigned | None = None, *, attempts: int = 1, within_s: float = 60.0) -> None:
         """Wait until so many attempts at a job, or at any, have made their first step: the engine has them."""
         deadline = time.monotonic() + within_s
         while True:
@@ -212,7 +212,7 @@ class Installation:
                 last[instance] = Heartbeat.model_validate_json(record.value)
         return last
 
-    async def dead_letters(self, count: int, *, within_s: float = 30.0) -> list[Record]:
+    async def dead_letters(self, count: int, *, within_s: float = 60.0) -> list[Record]:
         """What lies there, once there is so much."""
         deadline = time.monotonic() + within_s
         while len(found := await self.records(self.topics.dead_letters)) < count:
@@ -220,7 +220,7 @@ class Installation:
             await asyncio.sleep(0.1)
         return found
 
-    async def until(self, kind: type[Event], count: int = 1, *, within_s: float = 30.0) -> list[Event]:
+    async def until(self, kind: type[Event], count: int = 1, *, within_s: float = 60.0) -> list[Event]:
         """The outcomes of a kind, once there are ``count``."""
         deadline = time.monotonic() + within_s
         while True:

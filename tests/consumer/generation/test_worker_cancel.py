@@ -25,8 +25,6 @@ from transport.topics import ensure_topics
 
 Start = Callable[..., WorkerProcess]
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def canceled(installation: Installation, assigned: JobAssigned) -> JobCanceled:
     """The one report of its cancellation."""
@@ -68,7 +66,7 @@ async def test_a_running_job_stops_at_its_next_step_and_its_mates_go_on(
     # The same pictures as without it.
     again = [mate.model_copy(update={"request_id": new_id(), "alone": True}) for mate in (mates[0], mates[2])]
     await installation.assign(*again)
-    alone = {end.request_id: end for end in succeeded(await installation.ends(5, within_s=40))}
+    alone = {end.request_id: end for end in succeeded(await installation.ends(5))}
     for mate, same in zip((mates[0], mates[2]), again, strict=True):
         for index in range(2):
             in_company = await pixels(objects, ends[mate.request_id], index)
@@ -171,7 +169,7 @@ async def test_a_death_while_it_is_told(installation: Installation, worker: Star
     await installation.assign(assigned)
     await installation.until(JobStarted)
     await installation.note(assigned, 2, canceled=True)
-    assert await dying.ended(within_s=40) == EXIT_CODE
+    assert await dying.ended() == EXIT_CODE
     successor = await worker().ready()
     await installation.until(JobCanceled, 1 if point.endswith("before_canceled") else 2)
     await successor.until(lambda: successor.metric("easel_generation_jobs_total") == 1, 20, "it is not done")
@@ -215,7 +213,7 @@ async def test_a_killer_ends_as_poison_and_its_mates_live(installation: Installa
     await installation.assign(first)
     await installation.until(JobStarted)
     await installation.assign(mates[0], killer, mates[1], partition=0)
-    ends = {end.request_id: end for end in await installation.ends(4, within_s=60)}
+    ends = {end.request_id: end for end in await installation.ends(4)}
     end = ends.pop(killer.request_id)
     assert isinstance(end, JobFailed)
     assert end.error.code is Code.POISON
@@ -254,5 +252,5 @@ async def test_what_runs_is_told_to_the_fleet(installation: Installation, worker
     while not next(iter((await installation.heartbeats()).values())).draining:
         assert time.monotonic() - began < 15
         await asyncio.sleep(0.05)
-    await running.ended(within_s=30)
+    await running.ended()
     assert await installation.heartbeats() == {}

@@ -23,8 +23,6 @@ from transport.objects import ObjectStore
 
 Start = Callable[..., WorkerProcess]
 
-pytestmark = pytest.mark.timeout(180)
-
 
 async def usable(objects: ObjectStore, ends: Sequence[JobSucceeded]) -> None:
     """Each success names pictures that are there with their content, and its manifest says the same."""
@@ -83,7 +81,7 @@ async def test_a_job_that_kills_its_engine_thrice_is_poison_and_its_batch_mates_
     await installation.assign(first)
     await installation.until(JobStarted, 1)
     await installation.assign(mates[0], killer, *mates[1:])
-    ends = {end.request_id: end for end in await installation.ends(5, within_s=60)}
+    ends = {end.request_id: end for end in await installation.ends(5)}
     poison = ends.pop(killer.request_id)
     assert isinstance(poison, JobFailed)
     assert poison.error.code is Code.POISON
@@ -133,7 +131,7 @@ async def test_when_a_worker_is_killed_another_takes_over(
     await installation.until(JobStarted, 1)
     first.signal(signal.SIGKILL)
     await worker().ready()
-    ends = succeeded(await installation.ends(6, within_s=40))
+    ends = succeeded(await installation.ends(6))
     await usable(objects, ends)
     # The GPU must not be held by an orphan.
     child.wait(5)
@@ -158,9 +156,9 @@ async def test_a_death_at_any_point_leaves_one_usable_set_of_outputs(
     dying = worker(EASEL_FAULT=point)
     assigned = job(images=2)
     await installation.assign(assigned)
-    assert await dying.ended(within_s=40) == EXIT_CODE
+    assert await dying.ended() == EXIT_CODE
     await worker().ready()
-    ends = await installation.until(JobSucceeded, 1, within_s=40)
+    ends = await installation.until(JobSucceeded, 1)
     await asyncio.sleep(0.5)
     ends = [event for event in await installation.outcomes() if isinstance(event, JobSucceeded)]
     # Told twice, perhaps, but never in two ways: the manifest that is there is what is told again.
@@ -189,7 +187,7 @@ async def test_a_store_that_is_away_for_a_while_loses_nothing(
             await asyncio.sleep(4)
             assert [event for event in await installation.outcomes() if isinstance(event, JobSucceeded)] == []
             await asyncio.to_thread(own_store.start, "store")
-            await usable(objects, succeeded(await installation.ends(1, within_s=40)))
+            await usable(objects, succeeded(await installation.ends(1)))
         finally:
             running.kill()
 
@@ -206,9 +204,9 @@ async def test_a_broker_that_is_killed_loses_no_finished_job(
         await installation.assign(job(), job(seed=2))
         await installation.until(JobStarted, 2)
         await own_broker.restart(hard=True)
-        await usable(objects, succeeded(await installation.ends(2, within_s=60)))
+        await usable(objects, succeeded(await installation.ends(2)))
         await installation.assign(job(seed=3))
-        assert len({end.request_id for end in await installation.ends(3, within_s=60)}) == 3
+        assert len({end.request_id for end in await installation.ends(3)}) == 3
         assert running.process is not None
         assert running.process.poll() is None
     finally:

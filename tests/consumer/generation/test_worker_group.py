@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -18,8 +17,6 @@ from schemas.jobs import JobReleased, JobStarted
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded
 
 Start = Callable[..., WorkerProcess]
-
-pytestmark = pytest.mark.timeout(180)
 
 
 def assignments(running: WorkerProcess) -> list[list[int]]:
@@ -57,7 +54,7 @@ async def test_a_rebalance_waits_for_nobody_and_starts_nothing_twice(installatio
     # Both have their share while the first one's batches still run.
     await second.until(lambda: [len(p) for p in assignments(second)][-1:] == [2], 30, "no share")
     assert first.metric("easel_generation_jobs_total") == 0
-    ends = await installation.ends(4, within_s=60)
+    ends = await installation.ends(4)
     assert {end.request_id for end in ends} == {assigned.request_id for assigned in long}
     starts: Counter[tuple[str, str]] = Counter()
     for event in await installation.outcomes():
@@ -70,7 +67,7 @@ async def test_a_rebalance_waits_for_nobody_and_starts_nothing_twice(installatio
 
 
 async def test_sigterm_ends_the_batch_commits_and_leaves(installation: Installation, worker: Start) -> None:
-    running = await worker(EASEL_NULL_STEP_S="0.5", EASEL_GENERATION_SESSION_TIMEOUT_S="30").ready()
+    running = await worker(EASEL_NULL_STEP_S="0.5", EASEL_GENERATION_SESSION_TIMEOUT_S="90").ready()
     begun = job(steps=6)
     await installation.assign(begun, partition=0)
     await installation.until(JobStarted)
@@ -86,9 +83,9 @@ async def test_sigterm_ends_the_batch_commits_and_leaves(installation: Installat
     # It has left: its successor need not wait for its session to end.
     began = time.monotonic()
     await worker().ready()
-    ends = await installation.ends(2, within_s=15)
+    ends = await installation.ends(2)
     assert {one.request_id for one in ends} == {begun.request_id, waiting.request_id}
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 75
     assert not [event for event in await installation.outcomes() if isinstance(event, JobReleased)]
 
 
