@@ -155,7 +155,7 @@ async def test_an_attempt_that_was_called_off_is_dropped_in_silence(installation
 
 async def test_an_attempt_that_is_called_off_while_it_runs_stops(installation: Installation, worker: Start) -> None:
     running = await worker(EASEL_NULL_STEP_S="0.5").ready()
-    slow = job(steps=100)
+    slow = job(steps=200)
     await installation.assign(slow)
     await installation.until(JobStarted)
     await installation.note(slow, min_attempt=2)
