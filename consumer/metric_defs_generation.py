@@ -95,6 +95,13 @@ GENERATION: tuple[Definition, ...] = (
     ),
     counter("easel_images_total", "images", ("model",), "Pictures stored.", "-"),
     counter(
+        "easel_images_checked_total",
+        "images",
+        ("model", "outcome"),
+        "Pictures that the image check looked at: passed, blocked, blurred, flagged.",
+        "Much other than passed: look at the prompts, and at what the checker takes offence at.",
+    ),
+    counter(
         "easel_progress_dropped_total",
         "events",
         (),

@@ -49,6 +49,8 @@ class Image(BaseModel):
     width: int
     height: int
     seed: int
+    flagged: bool = Field(default=False, description="The image check found in it what it looks for.")
+    blurred: bool = Field(default=False, description="It is a blur of what was made.")
 
 
 class Progress(BaseModel):
@@ -84,7 +86,10 @@ class Task(BaseModel):
     cancel_requested: bool | None = Field(default=None, description="It is to stop, and has not ended yet.")
     outputs: list[Image] | None = None
     outputs_deleted_at: datetime | None = Field(default=None, description="When its pictures were deleted.")
-    partial: bool | None = Field(default=None, description="Fewer pictures than asked for; the rest was refunded.")
+    partial: bool | None = Field(default=None, description="Fewer pictures than asked for.")
+    blocked: list[int] | None = Field(
+        default=None, description="Pictures, by index, that were made and held back by the image check."
+    )
     error: ErrorBody | None = None
     metadata: dict[str, str] | None = None
     links: Links
@@ -179,6 +184,8 @@ def _fill_ending(task: Task, event: Terminal) -> None:
     task.metadata = event.metadata or None
     if isinstance(event, Failed):
         task.error = event.error
+    if isinstance(event, Succeeded | Failed):
+        task.blocked = event.blocked or None
     if isinstance(event, Succeeded):
         task.model = event.model
         task.partial = event.partial

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from schemas.errors import Code, EaselError, ErrorType
+from schemas.model_files import AdapterFile, HubPipeline, Overlay, Safety
 from schemas.requests import Adapter, GenerationRequest, Kind, Name, Parameters, kind_of
 from schemas.yaml_file import MisplacedError, read_yaml
 
@@ -25,6 +26,7 @@ __all__ = [
     "ModelCard",
     "ModelLimits",
     "Overlay",
+    "Safety",
     "Style",
     "load_catalog",
 ]
@@ -70,32 +72,6 @@ class Style(_Entry):
     negative_suffix: str = ""
 
 
-class HubPipeline(_Entry):
-    """A pipeline of the Hugging Face hub, at one commit: what runs tomorrow is what runs today."""
-
-    hub: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$")]
-    revision: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-
-
-class Overlay(_Entry):
-    """A fine-tune's weights, to be laid over the pipeline's own when it is loaded."""
-
-    file: Path
-    """A .safetensors file; taken from the folder of the file that names it."""
-    component: str = "transformer"
-    """The part of the pipeline that it belongs to; ``unet`` for SD and SDXL."""
-    strict: bool = False
-    """Refuse the file unless its tensors are exactly those of the component."""
-
-
-class AdapterFile(_Entry):
-    """A LoRA that requests may name."""
-
-    file: Path
-    """A .safetensors file; taken from the folder of the file that names it. A change is taken up between batches."""
-    description: str = ""
-
-
 class ModelCard(_Entry):
     """One model of the catalogue."""
 
@@ -135,6 +111,7 @@ class ModelCard(_Entry):
     """The adapters that requests may name."""
     max_loaded_adapters: Annotated[int, Field(ge=1, le=256)] = 8
     """The adapters used last stay in memory."""
+    safety: Safety | None = None
     always: list[Adapter] = Field(default_factory=list)
     """Adapters that every request gets, such as a Turbo LoRA; one that names the same sets its scale."""
 
@@ -287,7 +264,10 @@ def _in_folder(card: ModelCard, folder: Path) -> ModelCard:
         name: adapter.model_copy(update={"file": folder / adapter.file}) for name, adapter in card.adapters.items()
     }
     pipeline = folder / card.pipeline if isinstance(card.pipeline, Path) else card.pipeline
-    return card.model_copy(update={"pipeline": pipeline, "overlay": overlay, "adapters": adapters})
+    safety = card.safety
+    if safety is not None and isinstance(safety.checker, Path):
+        safety = safety.model_copy(update={"checker": folder / safety.checker})
+    return card.model_copy(update={"pipeline": pipeline, "overlay": overlay, "adapters": adapters, "safety": safety})
 
 
 def _size_problem(limits: ModelLimits, width: int, height: int) -> tuple[str, str] | None:

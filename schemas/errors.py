@@ -67,6 +67,7 @@ class Code(StrEnum):
 
     SOURCE_NOT_FOUND = "source_not_found"
     SOURCE_INVALID = "source_invalid"
+    CONTENT_BLOCKED = "content_blocked"
     GENERATION_FAILED = "generation_failed"
     MODEL_UNAVAILABLE = "model_unavailable"
     OUT_OF_MEMORY = "out_of_memory"

@@ -152,7 +152,8 @@ class DeleteRefused(Event):
 
 
 class Succeeded(Event):
-    """The pictures are in the store. ``partial``: fewer than were asked for; the difference was refunded."""
+    """The pictures are in the store. ``partial``: fewer than were asked for; those neither there nor ``blocked`` were
+    refunded."""
 
     TYPE: ClassVar[str] = "easel.generation.succeeded.v1"
     attempt: int
@@ -161,6 +162,8 @@ class Succeeded(Event):
     outputs: list[Output]
     manifest: str
     partial: bool = False
+    blocked: list[int] = Field(default_factory=list)
+    """Pictures, by index, that the image check held back: made, and charged."""
     cached: bool = False
     cost_milliunits: int
     refunded_milliunits: int
@@ -170,11 +173,12 @@ class Succeeded(Event):
 
 
 class Failed(Event):
-    """No picture came of it; what was held is refunded but for ``cost_milliunits``."""
+    """No picture came of it; what was held is refunded but for ``cost_milliunits``: what was made and ``blocked``."""
 
     TYPE: ClassVar[str] = "easel.generation.failed.v1"
     attempt: int
     error: ErrorBody
+    blocked: list[int] = Field(default_factory=list)
     cost_milliunits: int
     refunded_milliunits: int
     metadata: dict[str, str] = Field(default_factory=dict)
@@ -225,7 +229,7 @@ class UsageHeld(Usage):
 
 
 class UsageSettled(Usage):
-    """Charged, at the end, for what was delivered."""
+    """Charged, at the end, for what was made and is delivered or blocked."""
 
     TYPE: ClassVar[str] = "easel.usage.settled.v1"
 

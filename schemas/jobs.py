@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import Field
+
 from schemas.errors import ErrorBody
 from schemas.events import Event
 from schemas.outputs import Output
@@ -62,6 +64,8 @@ class JobSucceeded(Outcome):
     TYPE: ClassVar[str] = "easel.job.succeeded.v1"
     weights_revision: str
     outputs: list[Output]
+    blocked: list[int] = Field(default_factory=list)
+    """Pictures, by index, that the image check held back."""
     manifest: str
     engine_ms: int
 
@@ -71,6 +75,7 @@ class JobFailed(Outcome):
 
     TYPE: ClassVar[str] = "easel.job.failed.v1"
     error: ErrorBody
+    blocked: list[int] = Field(default_factory=list)
     retryable: bool
 
 

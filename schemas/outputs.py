@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from schemas.ids import DAY_MS, time_of
 
@@ -41,6 +41,10 @@ class Output(BaseModel):
     width: int
     height: int
     seed: int
+    flagged: bool = False
+    """The image check found in it what it looks for; what the model's policy lets through is for people to review."""
+    blurred: bool = False
+    """What is stored is a blur of it."""
 
 
 class Manifest(BaseModel):
@@ -54,6 +58,8 @@ class Manifest(BaseModel):
     outputs: list[Output]
     asked: int
     """Pictures asked for; ``outputs`` may be fewer."""
+    blocked: list[int] = Field(default_factory=list)
+    """Pictures, by index, that the image check held back."""
     engine_ms: int
     parameters: dict[str, object]
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from schemas.yaml_file import ConfigError, Location, locate
+from schemas.yaml_file import ConfigError, Location, MisplacedError, locate
 
-__all__ = ["PromptRule", "RuleName", "with_words"]
+__all__ = ["PromptRule", "RuleName", "require_known_names", "with_words"]
 
 RuleName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 
@@ -43,6 +44,29 @@ class PromptRule(BaseModel):
         if not self.block and self.file is None:
             raise ValueError("blocks nothing: it needs block or file")
         return self
+
+
+def require_known_names(
+    common: Sequence[PromptRule], tenants: Sequence[tuple[Sequence[PromptRule], frozenset[str]]]
+) -> None:
+    """Each name once among the rules for all and a tenant's own; it is exempt from rules that there are.
+
+    ``tenants``: the own rules of each, and what it is exempt from. Raises ``MisplacedError``.
+    """
+    known = set[str]()
+    for i, rule in enumerate(common):
+        if rule.name in known:
+            raise MisplacedError(f"prompt rule {rule.name!r} stands twice", "prompt_rules", i, "name")
+        known.add(rule.name)
+    for i, (own, exempt_from) in enumerate(tenants):
+        names = set(known)
+        for r, rule in enumerate(own):
+            if rule.name in names:
+                message = f"prompt rule {rule.name!r} stands twice"
+                raise MisplacedError(message, "tenants", i, "prompt_rules", r, "name")
+            names.add(rule.name)
+        if others := sorted(exempt_from - known):
+            raise MisplacedError(f"{others[0]!r} is no rule for all tenants", "tenants", i, "exempt_from")
 
 
 class _Words(BaseModel):

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from schemas.jws import prepared_key
-from schemas.prompt_rules import PromptRule, RuleName, with_words
+from schemas.prompt_rules import PromptRule, RuleName, require_known_names, with_words
 from schemas.requests import Priority
 from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
 from schemas.yaml_file import ConfigError, Location, MisplacedError, locate, read_yaml
@@ -169,13 +169,7 @@ class TenantsFile(_Entry):
                 for k, key in enumerate(tenant.api_keys)
             ],
         )
-        common = [(rule.name, ("prompt_rules", i, "name")) for i, rule in enumerate(self.prompt_rules)]
-        _require_unique("prompt rule", common)
-        for i, tenant in tenants:
-            own = [(rule.name, ("tenants", i, "prompt_rules", r, "name")) for r, rule in enumerate(tenant.prompt_rules)]
-            _require_unique("prompt rule", [*common, *own])
-            if others := sorted(tenant.exempt_from - {name for name, _ in common}):
-                raise MisplacedError(f"{others[0]!r} is no rule for all tenants", "tenants", i, "exempt_from")
+        require_known_names(self.prompt_rules, [(tenant.prompt_rules, tenant.exempt_from) for tenant in self.tenants])
         known = {tenant.id for tenant in self.tenants}
         for i, issuer in issuers:
             if issuer.id in known:

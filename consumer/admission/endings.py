@@ -22,7 +22,7 @@ from consumer.admission.state import (
 )
 from schemas.errors import ErrorBody
 from schemas.events import Canceled, Event, Failed, Succeeded, UsageRefunded, UsageSettled
-from schemas.jobs import JobCanceled, JobSucceeded, Outcome
+from schemas.jobs import JobCanceled, JobFailed, JobSucceeded, Outcome
 
 __all__ = ["end_cached", "end_canceled", "end_failed", "end_succeeded", "end_without_pictures"]
 
@@ -30,10 +30,9 @@ __all__ = ["end_cached", "end_canceled", "end_failed", "end_succeeded", "end_wit
 def end_succeeded(
     state: PartitionState, request: OpenRequest, event: JobSucceeded, rules: Rules, at_ms: int
 ) -> Effects:
-    """The end with pictures; with fewer than were asked for, their part of the cost is settled."""
+    """The end with pictures; with fewer than were asked for, the part of those that were made is settled."""
     asked, delivered = request.parameters.images, len(event.outputs)
-    # Every picture of a request costs the same, so what was not delivered is refunded to the unit.
-    settled = request.cost * min(delivered, asked) // asked
+    settled = _cost_of(request, delivered + len(event.blocked))
     waited_ms = (request.dispatched_ms or at_ms) - request.accepted_ms
     told = Succeeded(
         tenant=request.key.tenant,
@@ -44,6 +43,7 @@ def end_succeeded(
         outputs=event.outputs,
         manifest=event.manifest,
         partial=delivered < asked,
+        blocked=event.blocked,
         cost_milliunits=settled,
         refunded_milliunits=request.cost - settled,
         waited_ms=max(0, waited_ms),
@@ -93,17 +93,21 @@ def end_failed(
     *,
     reported: Outcome | None = None,
 ) -> Effects:
-    """The end of a request that went wrong: whatever it has cost us, it costs the tenant nothing."""
+    """The end of a request that went wrong: it costs the tenant nothing but the pictures that were made and blocked."""
+    blocked = reported.blocked if isinstance(reported, JobFailed) else []
+    settled = _cost_of(request, len(blocked))
     told = Failed(
         tenant=request.key.tenant,
         request_id=request.key.request_id,
         attempt=request.attempt,
         error=cause,
-        cost_milliunits=0,
-        refunded_milliunits=request.cost,
+        blocked=blocked,
+        cost_milliunits=settled,
+        refunded_milliunits=request.cost - settled,
         metadata=dict(request.metadata),
     )
-    return _ended(state.account(request.key.tenant), request, "failed", told, 0, rules, at_ms, reported=reported)
+    account = state.account(request.key.tenant)
+    return _ended(account, request, "failed", told, settled, rules, at_ms, reported=reported)
 
 
 def end_canceled(
@@ -114,6 +118,8 @@ def end_canceled(
     if isinstance(reported, JobCanceled):
         whole = request.parameters.images * request.parameters.denoising_steps
         settled = request.cost * max(0, min(reported.steps_run, whole)) // whole
+    elif isinstance(reported, JobFailed):
+        settled = _cost_of(request, len(reported.blocked))
     told = Canceled(
         tenant=request.key.tenant,
         request_id=request.key.request_id,
@@ -163,6 +169,12 @@ def _ended(
         result=result,
     )
     return effects
+
+
+def _cost_of(request: OpenRequest, pictures: int) -> int:
+    # Every picture of a request costs the same, so what was not made is refunded to the unit.
+    asked = request.parameters.images
+    return request.cost * min(pictures, asked) // asked
 
 
 def _may_be_out(request: OpenRequest, reported: Outcome | None) -> bool:

@@ -96,6 +96,10 @@ class Made:
 
     id: str
     pixels: Pixels
+    flagged: bool = False
+    """The image check found in it what it looks for."""
+    blurred: bool = False
+    """And these are the pixels of a blur."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from consumer.engine.kinds import blend_of, forms_of, given_pictures, keep_unmas
 from consumer.engine.loading import compile_denoiser, device_of, is_out_of_memory, load_pipeline
 from consumer.engine.measuring import peak_of, usable_memory, weights_of
 from consumer.engine.memory import Footprint
+from consumer.engine.screening import Screen, load_screen
 from consumer.engine.texts import TextCache
 from consumer.engine.weights import pipeline_folder, weights_revision
 from schemas.catalog import ModelCard
@@ -57,6 +58,7 @@ class DiffusersEngine:
         self._forms: dict[Kind, Any] = {}
         self._adapters: Adapters | None = None
         self._texts = TextCache(self._text_adapters)
+        self._screen: Screen | None = None
         self._revision = self._adapters_revision = ""
         self._footprint = Footprint()
 
@@ -67,7 +69,8 @@ class DiffusersEngine:
 
     @property
     def weights_revision(self) -> str:
-        return f"{self._revision}+{self._adapters_revision}" if self._adapters_revision else self._revision
+        revision = f"{self._revision}+{self._adapters_revision}" if self._adapters_revision else self._revision
+        return f"{revision}~{self._screen.revision}" if self._screen else revision
 
     @property
     def texts(self) -> TextUse:
@@ -88,8 +91,11 @@ class DiffusersEngine:
         for form in self._forms.values():
             self._texts.attach(form)
         compile_denoiser(pipeline, card)
+        self._screen = load_screen(card, device_of(card))
         weights, on_gpu = weights_of(pipeline)
-        self._footprint = Footprint(weights, on_gpu if device_of(card).startswith("cuda") else weights)
+        beside = self._screen.nbytes if self._screen else 0
+        on_device = on_gpu if device_of(card).startswith("cuda") else weights
+        self._footprint = Footprint(weights + beside, on_device + beside)
 
     def warm(self) -> None:
         """A picture of the default size in two steps, and two at once. What can't be compiled here runs as it is, and
@@ -137,15 +143,17 @@ class DiffusersEngine:
         """See the contract."""
         try:
             images = self.render(batch, on_step, is_canceled)
+            return [
+                _result(item, image, self._screen)
+                for item, image in zip(batch.items, images, strict=True)
+                if not is_canceled(item.id)
+            ]
         except _AllCanceledError:
             return []
         except EngineError:
             raise
         except Exception as error:
             raise self._named(error) from error
-        return [
-            _result(item, image) for item, image in zip(batch.items, images, strict=True) if not is_canceled(item.id)
-        ]
 
     def render(
         self, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
@@ -181,7 +189,7 @@ class DiffusersEngine:
 
     def _result_of(self, drawn: Drawn) -> Made | Missed:
         if not isinstance(drawn.image, Exception):
-            return _result(drawn.row.item, drawn.image)
+            return _result(drawn.row.item, drawn.image, self._screen)
         named = self._named(drawn.image)
         if isinstance(named, EngineError) and named.code is not Code.OUT_OF_MEMORY:
             return Missed(drawn.row.item.id, named.code, named.message)
@@ -236,6 +244,7 @@ class DiffusersEngine:
 
     def unload(self) -> None:
         """See the contract."""
+        self._screen = None
         self._pipeline, self._card, self._adapters, self._forms = None, None, None, {}
         self._footprint = Footprint()
         self._texts = TextCache(self._text_adapters)
@@ -262,12 +271,13 @@ class DiffusersEngine:
         return EngineError(Code.GENERATION_FAILED, f"the model's pipeline failed with {type(error).__name__}")
 
 
-def _result(item: Item, image: npt.NDArray[np.float32]) -> Made | Missed:
+def _result(item: Item, image: npt.NDArray[np.float32], screen: Screen | None) -> Made | Missed:
     if not np.isfinite(image).all():
         return Missed(
             item.id, Code.GENERATION_FAILED, "the model's numbers overflowed: try another seed or lower guidance"
         )
-    return Made(item.id, np.ascontiguousarray((image * 255).round().clip(0, 255).astype(np.uint8)))
+    pixels = np.ascontiguousarray((image * 255).round().clip(0, 255).astype(np.uint8))
+    return screen.passed(item.id, pixels) if screen else Made(item.id, pixels)
 
 
 def _guidance_is_distilled(pipeline: Any) -> bool:

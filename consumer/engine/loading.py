@@ -51,6 +51,9 @@ def load_pipeline(card: ModelCard) -> Any:
             f"the pipeline {folder.name!r} can't be loaded ({type(error).__name__}): its log says why",
         ) from error
     pipeline.set_progress_bar_config(disable=True)
+    if card.safety is not None and getattr(pipeline, "safety_checker", None) is not None:
+        # Its own would blacken what ours is to decide about, and say nothing of it.
+        pipeline.safety_checker = None
     return pipeline
 
 

@@ -11,10 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from consumer.engine.contract import EngineError
-from schemas.catalog import ModelCard
+from schemas.catalog import HubPipeline, ModelCard, Safety
 from schemas.errors import Code
 
-__all__ = ["check_pipeline", "expected_bytes", "pipeline_folder", "unusable_files", "weights_revision"]
+__all__ = [
+    "check_pipeline",
+    "checker_folder",
+    "checker_revision",
+    "expected_bytes",
+    "pipeline_folder",
+    "unusable_files",
+    "weights_revision",
+]
 
 _PICKLES = frozenset({".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth"})
 _HASHING_THREADS = 4
@@ -29,6 +37,10 @@ def check_pipeline(folder: Path) -> list[Path]:
     """
     if not (folder / "model_index.json").is_file():
         raise _unusable(folder, "is not a diffusers pipeline folder: it holds no model_index.json")
+    return _safe_weights(folder)
+
+
+def _safe_weights(folder: Path) -> list[Path]:
     weights = sorted(folder.rglob("*.safetensors"))
     covered = {path.parent for path in weights}
     for path in sorted(folder.rglob("*")):
@@ -48,17 +60,32 @@ def pipeline_folder(card: ModelCard) -> Path:
 
     Raises ``EngineError(model_unavailable)`` for one of the hub that has not been fetched: workers never do.
     """
-    if isinstance(card.pipeline, Path):
-        return card.pipeline
+    return _here(card.pipeline, "model_index.json")
+
+
+def checker_folder(safety: Safety) -> Path:
+    """Where the files of a safety checker are on this machine.
+
+    Raises ``EngineError(model_unavailable)`` as ``check_pipeline`` and ``pipeline_folder`` do.
+    """
+    folder = _here(safety.checker, "config.json")
+    if not (folder / "config.json").is_file():
+        raise _unusable(folder, "is not a safety checker's folder: it holds no config.json")
+    _safe_weights(folder)
+    return folder
+
+
+def _here(source: Path | HubPipeline, index: str) -> Path:
+    if isinstance(source, Path):
+        return source
     # Not everybody who reads a catalogue has the hub's client.
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    hub = card.pipeline
-    folder = Path(HF_HUB_CACHE) / f"models--{hub.hub.replace('/', '--')}" / "snapshots" / hub.revision
-    if not (folder / "model_index.json").is_file():
+    folder = Path(HF_HUB_CACHE) / f"models--{source.hub.replace('/', '--')}" / "snapshots" / source.revision
+    if not (folder / index).is_file():
         raise EngineError(
             Code.MODEL_UNAVAILABLE,
-            f"{hub.hub} at {hub.revision[:12]} is not in the hub's cache here: `easel model warm` fetches it",
+            f"{source.hub} at {source.revision[:12]} is not in the hub's cache here: `easel model warm` fetches it",
         )
     return folder
 
@@ -73,6 +100,11 @@ def unusable_files(card: ModelCard) -> Iterator[str]:
                 yield f"{path.parent.name}/{path.name} of the pipeline is not a whole safetensors file: copy it again"
     except EngineError as error:
         yield error.message
+    if card.safety is not None:
+        try:
+            checker_folder(card.safety)
+        except EngineError as error:
+            yield error.message
     files = {f"the adapter {name!r}": adapter.file for name, adapter in card.adapters.items()}
     if card.overlay is not None:
         files["the overlay"] = card.overlay.file
@@ -107,15 +139,25 @@ def weights_revision(folder: Path, overlay: Path | None = None) -> str:
     files = check_pipeline(folder)
     if overlay is not None and not overlay.is_file():
         raise EngineError(Code.MODEL_UNAVAILABLE, f"the overlay {overlay.name!r} can't be used: there is no such file")
+    whole = _digest_of(folder, files)
+    if overlay is not None:
+        # Its content, not its name: the same weights under another name make the same pictures.
+        whole.update(b"overlay\0" + _digest(overlay))
+    return whole.hexdigest()[:16]
+
+
+def checker_revision(folder: Path) -> str:
+    """8 hex digits that name the weights of a safety checker. Raises ``EngineError(model_unavailable)``."""
+    return _digest_of(folder, _safe_weights(folder)).hexdigest()[:8]
+
+
+def _digest_of(folder: Path, files: list[Path]) -> hashlib._Hash:
     with ThreadPoolExecutor(_HASHING_THREADS) as threads:
         digests = list(threads.map(_digest, files))
     whole = hashlib.sha256()
     for path, digest in zip(files, digests, strict=True):
         whole.update(path.relative_to(folder).as_posix().encode() + b"\0" + digest)
-    if overlay is not None:
-        # Its content, not its name: the same weights under another name make the same pictures.
-        whole.update(b"overlay\0" + _digest(overlay))
-    return whole.hexdigest()[:16]
+    return whole
 
 
 def _is_whole(path: Path) -> bool:
@@ -140,4 +182,4 @@ def _digest(path: Path) -> bytes:
 
 
 def _unusable(folder: Path, why: str) -> EngineError:
-    return EngineError(Code.MODEL_UNAVAILABLE, f"the pipeline {folder.name!r} can't be used: {why}")
+    return EngineError(Code.MODEL_UNAVAILABLE, f"the folder {folder.name!r} can't be used: {why}")

@@ -119,7 +119,8 @@ class Finisher:
             if problem is not None:
                 raise problem
             if not outputs:
-                missed = next(iter(job.missed.values()))
+                # What went wrong comes before what was held back: the latter is told by itself.
+                missed = min(job.missed.values(), key=lambda one: one.code is Code.CONTENT_BLOCKED)
                 await self._fail(job, missed.code, missed.message)
                 return
             manifest = await self._outputs.write_manifest(job, outputs)
@@ -140,7 +141,7 @@ class Finisher:
         self._end(job, result, images=len(manifest.outputs), engine_s=round(job.engine_s, 3))
 
     async def _fail(self, job: Job, code: Code, message: str, param: str | None = None) -> None:
-        whose = ErrorType.SERVER if param is None else ErrorType.INVALID_REQUEST
+        whose = ErrorType.SERVER if param is None and code is not Code.CONTENT_BLOCKED else ErrorType.INVALID_REQUEST
         cause = ErrorBody(message=message, type=whose, param=param, code=code)
         fault("generation.before_outcome")
         await self._reports.failed(job, cause, retryable=code in _RETRYABLE)
@@ -150,7 +151,7 @@ class Finisher:
     async def _cancel(self, job: Job) -> None:
         # Said only now, it is true that nothing more of it will come into the store.
         await asyncio.gather(*job.saves.values(), return_exceptions=True)
-        steps_run = job.steps_run + len(job.saves) * job.parameters.denoising_steps
+        steps_run = job.steps_run + (len(job.saves) + len(job.blocked)) * job.parameters.denoising_steps
         fault("generation.before_canceled")
         await self._reports.canceled(job, steps_run)
         fault("generation.after_canceled")

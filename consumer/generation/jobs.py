@@ -61,6 +61,9 @@ class Job:
     weights_revision: str = ""
     saves: dict[int, asyncio.Task[Output]] = field(default_factory=dict)
     """The pictures that are made, by index, on their way into the store."""
+    flagged: set[int] = field(default_factory=set)
+    """Those of them in which the image check found something."""
+    blurred: set[int] = field(default_factory=set)
     missed: dict[int, Missed] = field(default_factory=dict)
     steps_run: int = 0
     """Over the pictures that were given up in the middle."""
@@ -95,6 +98,11 @@ class Job:
         """The share of it for the pictures that are not made."""
         images = self.parameters.images
         return self.work * max(0, images - len(self.saves) - len(self.missed)) // images
+
+    @property
+    def blocked(self) -> list[int]:
+        """The pictures that were made and held back by the image check."""
+        return sorted(index for index, missed in self.missed.items() if missed.code is Code.CONTENT_BLOCKED)
 
     @property
     def made(self) -> bool:

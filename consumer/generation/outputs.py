@@ -56,6 +56,8 @@ class Outputs:
             width=width,
             height=height,
             seed=parameters.seeds()[index],
+            flagged=index in picture.job.flagged,
+            blurred=index in picture.job.blurred,
         )
 
     async def write_manifest(self, job: Job, outputs: list[Output]) -> Manifest:
@@ -69,6 +71,7 @@ class Outputs:
             weights_revision=job.weights_revision,
             outputs=outputs,
             asked=parameters.images,
+            blocked=job.blocked,
             engine_ms=round(job.engine_s * 1000),
             parameters=recorded(job),
         )

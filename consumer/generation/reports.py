@@ -85,6 +85,7 @@ class Reports:
                 worker=self._worker,
                 weights_revision=manifest.weights_revision,
                 outputs=manifest.outputs,
+                blocked=manifest.blocked,
                 manifest=manifest_key(assigned.tenant, assigned.request_id),
                 engine_ms=manifest.engine_ms,
             ),
@@ -101,6 +102,7 @@ class Reports:
                 attempt=assigned.attempt,
                 worker=self._worker,
                 error=cause,
+                blocked=job.blocked,
                 retryable=retryable,
             ),
         )

@@ -9,6 +9,7 @@ from consumer.engine.contract import EngineError, Made, Missed
 from consumer.engine.wire import Canceled
 from consumer.generation.backlog import Backlog
 from consumer.generation.batching import BatchKey, Piece
+from consumer.generation.checked import note_check
 from consumer.generation.encoding import Picture
 from consumer.generation.finishing import Finisher
 from consumer.generation.jobs import Job
@@ -38,6 +39,7 @@ class Verdicts:
             job = piece.owner
             if job.closing or (job.dropped and not job.canceled):
                 continue
+            note_check(self._metrics, self._cards.get(job.parameters.model), job, piece.index, result)
             if isinstance(result, Made):
                 made.append(Picture(job, piece.index, result.pixels))
             elif isinstance(result, Missed):

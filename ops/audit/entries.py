@@ -34,6 +34,10 @@ class Entry:
     code: str | None
     cost_milliunits: int | None
     """Held by ``accepted``, charged by the end, asked for by ``priced``."""
+    blocked: tuple[int, ...]
+    """Pictures, by index, that the image check held back."""
+    flagged: tuple[int, ...]
+    """Pictures that were delivered although it found something, as they were or blurred: for people to review."""
     issuer: str | None
     kid: str | None
     asked: str | None
@@ -64,6 +68,8 @@ def entry_of(record: Record) -> Entry | None:
         request_id=data.get("request_id"),
         code=(data.get("error") or {}).get("code"),
         cost_milliunits=data.get("cost_milliunits"),
+        blocked=tuple(data.get("blocked") or ()),
+        flagged=tuple(output["index"] for output in data.get("outputs") or () if output.get("flagged")),
         issuer=asked.issuer if asked else None,
         kid=asked.kid if asked else None,
         asked=asked.type if asked else None,
@@ -102,6 +108,8 @@ def _refused_unread(record: Record, kafka: KafkaSettings) -> Entry | None:
         request_id=None,
         code=str(content.cause.code),
         cost_milliunits=None,
+        blocked=(),
+        flagged=(),
         issuer=None,
         kid=None,
         asked=None,

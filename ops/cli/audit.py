@@ -55,6 +55,9 @@ def _line(entry: Entry) -> Text:
     said = [entry.code or ""]
     if entry.cost_milliunits is not None:
         said.append(f"{units(entry.cost_milliunits)} units")
+    for what, indices in (("blocked", entry.blocked), ("flagged", entry.flagged)):
+        if indices:
+            said.append(f"{what}: {', '.join(map(str, indices))}")
     if entry.issuer is not None:
         said.append(f"by {entry.issuer} ({entry.kid}), tenants.yaml v{entry.tenants_version}")
     if entry.place is not None:

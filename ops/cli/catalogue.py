@@ -95,8 +95,9 @@ def check(
 def warm(name: Name, as_json: Json = False) -> None:
     """Fetch a model of the hub if it is not here, load it as a worker would, and make one picture."""
     card = _card(load_catalog(Settings().models), name)
-    if isinstance(card.pipeline, HubPipeline):
-        _fetch(card.pipeline)
+    for source in (card.pipeline, card.safety and card.safety.checker):
+        if isinstance(source, HubPipeline):
+            _fetch(source)
     found = asyncio.run(_warmed(name, card))
     if as_json:
         print_json(found)

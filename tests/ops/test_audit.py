@@ -56,6 +56,16 @@ def test_an_end_is_an_entry_that_nobody_asked_for() -> None:
     assert (end.decision, end.cost_milliunits, end.issuer, end.place) == ("succeeded", 1_000, None, None)
 
 
+def test_pictures_that_the_image_check_found_something_in_are_named() -> None:
+    world = World(rules(tenant("acme")))
+    world.take(world.request(1, images=3))
+    report = succeeded(request_id(1), 2)
+    flagged = report.outputs[1].model_copy(update={"flagged": True})
+    world.take(world.outcome(report.model_copy(update={"outputs": [report.outputs[0], flagged], "blocked": [2]})))
+    end = entries(world)[-1]
+    assert (end.decision, end.blocked, end.flagged) == ("succeeded", (2,), (1,))
+
+
 def test_a_tenants_own_topic_has_the_note_too() -> None:
     world = World(rules(tenant("acme"), own_topics=frozenset({"acme"})))
     world.take(world.request(1))
