@@ -77,6 +77,9 @@ def test_engine(tmp_path: Path) -> None:
         assert {clients: len(one["latencies_ms"]) for clients, one in served.items()} == {"1": 2, "8": 8, "32": 32}
     assert round_["batches"]["1"] == 1.0 < round_["batches"]["32"] <= 8.0
     assert all(0 <= idle < 1 for idle in round_["idle"].values())
+    for parts in round_["cpu_ms"].values():
+        assert list(parts) == ["engine", "worker", "admission", "kafka", "store", "clients"]
+        assert parts["engine"] > parts["worker"] > 0
     (plot,) = (tmp_path / "bench-results").glob("engine-*.svg")
     assert plot.stat().st_size > 10_000
 

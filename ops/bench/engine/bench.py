@@ -65,7 +65,10 @@ class _Round:
     """The part of the time in which the engine did nothing although work waited."""
     batches: dict[int, float] = field(default_factory=dict)
     """Pictures in easel's batches, on average."""
+    cpu_ms: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Processor time a picture, by part of easel."""
     bare_per_s: dict[int, float] = field(default_factory=dict)
+    bare_cpu_ms: dict[int, float] = field(default_factory=dict)
     nothing_ms: Sequence[float] = ()
     """Latencies of requests that have nothing made, for one client."""
 
@@ -102,6 +105,7 @@ async def _round(
     for size, batches in ((1, _SINGLES), (FULL, _FULL_BATCHES)):
         run = await bare.run(batch_of(card, size), batches)
         found.bare_per_s[size] = size * batches / run.seconds
+        found.bare_cpu_ms[size] = run.cpu_seconds / (size * batches) * 1000
     for clients, requests in _CLIENTS.items():
         number = max(2, clients, round(requests * plan.share))
         turns = [
@@ -124,8 +128,12 @@ async def _ask_easel(found: _Round, easel: Easel, clients: int, requests: int) -
         "easel_generation_batch_images_sum",
         "easel_generation_batch_images_count",
     )
-    before = [easel.worker.metric(name) for name in names]
+    before, cpu_before = [easel.worker.metric(name) for name in names], easel.cpu_seconds()
     found.easel[clients] = made = await crowd(clients, requests, easel.ask)
+    cpu = easel.cpu_seconds()
+    found.cpu_ms[clients] = {
+        part: (cpu[part] - was) / len(made.latencies_ms) * 1000 for part, was in cpu_before.items()
+    }
     idle, pictures, batches = (easel.worker.metric(name) - was for name, was in zip(names, before, strict=True))
     found.idle[clients] = idle / made.seconds
     found.batches[clients] = pictures / batches
@@ -164,7 +172,13 @@ def _report(contests: Mapping[int, Contest], rounds: Sequence[_Round], plan: Pla
         "service_sha256": hashlib.sha256(Path(usual_service.__file__).read_bytes()).hexdigest(),
         "batch_sizes": pairs_details(contests),
     }
-    tables = [pairs_table(contests), _rates(rounds, against_service), _latencies(rounds, path_ms), _bars(line, rounds)]
+    tables = [
+        pairs_table(contests),
+        _rates(rounds, against_service),
+        _latencies(rounds, path_ms),
+        _processor(rounds),
+        _bars(line, rounds),
+    ]
     return Report(
         "engine", line, tables, details, plot=partial(plot, crowds(rounds), [one.bare_per_s for one in rounds])
     )
@@ -204,6 +218,18 @@ def _latencies(rounds: Sequence[_Round], path_ms: float) -> Table:
     rows.append(["easel, the path's own, 1 client", f"{path_ms:.0f}"])
     rows.append(["bare loop, one call", f"{1000 / median(one.bare_per_s[1] for one in rounds):.0f}"])
     return table_of(["ms until the end is known", "p50", "p95", "p99"], rows)
+
+
+def _processor(rounds: Sequence[_Round]) -> Table:
+    """What a picture costs beside the engine, and what the engine loses to it."""
+    rows = []
+    for clients in _CLIENTS:
+        found = {part: median(one.cpu_ms[clients][part] for one in rounds) for part in rounds[0].cpu_ms[clients]}
+        rows.append([f"{clients} clients", *(f"{each:.1f}" for each in found.values()), f"{sum(found.values()):.1f}"])
+    rows += [
+        [f"bare loop, batch of {size}", f"{median(one.bare_cpu_ms[size] for one in rounds):.1f}"] for size in (1, FULL)
+    ]
+    return table_of(["processor time, ms a picture", *rounds[0].cpu_ms[1], "all"], rows)
 
 
 def _bars(line: Mapping[str, float], rounds: Sequence[_Round]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
@@ -16,10 +17,11 @@ from consumer.engine.weights import pipeline_folder
 from ops.bench import usual_service
 from ops.bench.engine.pairs import MODEL, PROMPTS
 from ops.bench.pipeline.installation import PARTITIONS, Installation
-from ops.bench.pipeline.parts import Part
+from ops.bench.pipeline.parts import Part, cpu_seconds
 from ops.bench.report import BenchError
 from ops.bench.stack import fresh_stack
 from ops.local.ports import free_port
+from ops.local.stack import PART_NAMES, Stack
 from producer_api.client import Client
 from producer_api.exceptions import ClientError
 from schemas.catalog import ModelCard
@@ -43,9 +45,20 @@ class Served(Protocol):
 class Easel:
     """One process of admission and one worker. Its clients are the SDK's, one a partition."""
 
-    def __init__(self, installation: Installation, clients: Sequence[Client]) -> None:
+    def __init__(self, stack: Stack, installation: Installation, clients: Sequence[Client]) -> None:
+        self._stack = stack
         self._clients = clients
+        self._admission = installation.services["admission"]
         self.worker = installation.services["worker"]
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Processor time so far, by part; the clients' is that of this process."""
+        whole, worker = (cpu_seconds(self.worker.process.pid, children=each) for each in (True, False))
+        found = {"engine": whole - worker, "worker": worker, "admission": cpu_seconds(self._admission.process.pid)}
+        for name in PART_NAMES:
+            pid = self._stack.pid(name)
+            found[name] = cpu_seconds(pid) if pid is not None else 0.0
+        return {**found, "clients": time.process_time()}
 
     async def ask(self, client: int) -> None:
         """See ``Served``: from the signed request to the terminal event, the picture being in the store."""
@@ -104,7 +117,7 @@ async def run_easel(card: ModelCard) -> AsyncIterator[Easel]:
             )
             for tenant in (installation.tenants_of(number)[0] for number in range(PARTITIONS))
         ]
-        yield Easel(installation, clients)
+        yield Easel(stack, installation, clients)
 
 
 @asynccontextmanager

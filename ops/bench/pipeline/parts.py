@@ -120,9 +120,10 @@ class Part:
         return BenchError(f"a part of the loop has ended; the end of {self._log}:\n{self.last_words()}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time of a process and of the children that it has, so far."""
-    return sum(_cpu(process) for process in _family(pid))
+def cpu_seconds(pid: int, *, children: bool = True) -> float:
+    """Processor time of a process, and of the ``children`` that it has, so far."""
+    family = _family(pid)
+    return sum(_cpu(process) for process in (family if children else family[:1]))
 
 
 def resident_mib(pid: int) -> float:

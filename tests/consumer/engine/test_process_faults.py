@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
+from consumer.engine.connection import ChildConnection, start_child
 from consumer.engine.contract import Batch, EngineError
 from consumer.engine.null_faults import (
     BLOATING_PROMPT,
@@ -162,19 +163,30 @@ async def test_a_limit_that_the_model_alone_exceeds_starts_no_circle() -> None:
         await engine.engine.stop()
 
 
-async def test_a_child_that_dies_each_time_is_started_ever_more_slowly(engine: Watched) -> None:
-    waits = []
-    for number in range(4):
-        died = engine.engine.pid
-        engine.signal(signal.SIGKILL)
-        began = time.monotonic()
-        async with asyncio.timeout(60):
-            while len(engine.restarts) <= number or engine.engine.pid == died:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
-        waits.append(time.monotonic() - began)
-        await engine.engine.available()
-    # Twice as long each time, from a quarter of a second; a batch that is done is a new beginning.
-    for number, waited in enumerate(waits):
-        assert waited >= 0.25 * 2**number
-    assert await engine.run(batch()) == ["Made", "Made"]
-    assert engine.engine._failures == 0
+async def test_a_child_that_dies_each_time_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[float] = []
+    begun: list[float] = []
+
+    async def noted(on_stderr: Callable[[str], None], limit_s: float) -> ChildConnection:
+        begun.append(time.monotonic())
+        return await start_child(on_stderr, limit_s)
+
+    monkeypatch.setattr("consumer.engine.process.start_child", noted)
+    engine = EngineProcess({"null": CARD}, hang_s=60, on_restart=lambda _: ended.append(time.monotonic()))
+    await engine.start("null")
+    try:
+        for number in range(4):
+            assert engine.pid is not None
+            os.kill(engine.pid, signal.SIGKILL)
+            async with asyncio.timeout(60):
+                while len(ended) <= number or not engine.up:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        # Twice as long each time, from a quarter of a second on.
+        waits = [again - end for end, again in zip(ended, begun[1:], strict=True)]
+        for number, waited in enumerate(waits):
+            assert waited >= 0.25 * 2**number
+        # A batch that is done is a new beginning.
+        await engine.generate(batch(), lambda _: None)
+        assert engine._failures == 0
+    finally:
+        await engine.stop()
