@@ -45,8 +45,13 @@ class Outbox:
             self._waiting[place].append((out, future))
             if place not in self._tasks:
                 self._tasks[place] = loop.create_task(self._empty(place))
-        for future in acked:
-            await future
+        try:
+            for future in acked:
+                await future
+        finally:
+            # What nobody waits for any more is not repeated.
+            for future in acked:
+                future.cancel()
 
     async def close(self) -> None:
         """Stop repeating. Whoever waits here waits for ever, so nobody may any more."""
@@ -59,7 +64,6 @@ class Outbox:
         delay = _BACKOFF_S
         try:
             while lot := self._waiting.pop(place, None):
-                # Whoever does not wait any more, as at the end of a drain, wants no repetition either.
                 lot = [(out, future) for out, future in lot if not future.done()]
                 failed = await self._publish(lot)
                 if not failed:

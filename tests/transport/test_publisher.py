@@ -14,7 +14,7 @@ from transport.batches import MAX_RECORD_BYTES
 from transport.errors import Misconfigured, Unavailable
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
-from transport.records import Outgoing, Record
+from transport.records import Ack, Outgoing, Record
 from transport.tail import read_partition
 
 
@@ -107,3 +107,37 @@ async def test_no_broker_at_the_start_is_unavailable() -> None:
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1"):
         await publisher.start()
     await publisher.stop()
+
+
+async def test_many_are_written_in_their_order_and_each_is_acknowledged(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka, partitions=2)
+    # More than a batch holds.
+    outs = [Outgoing(topic, b"%05d" % number + b"x" * 9_000, partition=number % 2) for number in range(200)]
+    async with Publisher(kafka, client_id="test") as publisher:
+        first = await publisher.publish_all(outs[:150])
+        acks = [ack for ack in [*first, *await publisher.publish_all(outs[150:])] if isinstance(ack, Ack)]
+    for partition in (0, 1):
+        written = await _records(kafka, topic, partition)
+        mine = [(out, ack) for out, ack in zip(outs, acks, strict=True) if out.partition == partition]
+        assert [record.value for record in written] == [out.value for out, _ in mine]
+        assert [(record.offset, record.timestamp_ms) for record in written] == [
+            (ack.offset, ack.timestamp_ms) for _, ack in mine
+        ]
+
+
+async def test_of_many_only_those_that_failed_are_said_to_have_failed(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka, partitions=2, config=[("max.message.bytes", "2000")])
+    good, refused = Outgoing(topic, b"good", partition=0), Outgoing(topic, b"x" * 10_000, partition=1)
+    async with Publisher(kafka, client_id="test") as publisher:
+        for _ in range(2):
+            acked, failed = await publisher.publish_all([good, refused])
+            assert isinstance(acked, Ack)
+            assert isinstance(failed, Misconfigured)
+        # One that can't even be sent, behind one that can.
+        acked, failed = await publisher.publish_all([good, Outgoing(topic, b"x" * (MAX_RECORD_BYTES + 1), partition=1)])
+        assert isinstance(acked, Ack)
+        assert isinstance(failed, Misconfigured)
+        # And one whose partition takes it afterwards.
+        assert isinstance((await publisher.publish_all([Outgoing(topic, b"next", partition=1)]))[0], Ack)
+    assert [record.value for record in await _records(kafka, topic, 0)] == [b"good"] * 3
+    assert [record.value for record in await _records(kafka, topic, 1)] == [b"next"]
