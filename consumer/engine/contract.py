@@ -65,7 +65,8 @@ class Shape:
         return self.steps - self.skipped
 
 
-@dataclass(frozen=True, slots=True)
+# Items and pictures travel by the hundred, and pickle asks a frozen class with slots for each field in Python.
+@dataclass(frozen=True)
 class Item:
     """One picture to make. ``id`` is the caller's, opaque, unique in its batch.
 
@@ -90,7 +91,7 @@ class Batch:
     items: tuple[Item, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Made:
     """A picture."""
 
