@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -167,9 +168,9 @@ async def test_a_child_that_dies_each_time_is_started_ever_more_slowly(monkeypat
     ended: list[float] = []
     begun: list[float] = []
 
-    async def noted(on_stderr: Callable[[str], None], limit_s: float) -> ChildConnection:
+    async def noted(*given: Any) -> ChildConnection:
         begun.append(time.monotonic())
-        return await start_child(on_stderr, limit_s)
+        return await start_child(*given)
 
     monkeypatch.setattr("consumer.engine.process.start_child", noted)
     engine = EngineProcess({"null": CARD}, hang_s=60, on_restart=lambda _: ended.append(time.monotonic()))
