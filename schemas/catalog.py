@@ -127,6 +127,10 @@ class ModelCard(_Entry):
             raise MisplacedError(f"is outside the model's own limits: {problem[1]}", "defaults", problem[0])
         if self.continuous and (self.offload != "none" or self.compile == "graphs"):
             raise MisplacedError("needs `offload: none`, and `compile` other than `graphs`", "continuous")
+        if self.previews_every is not None and self.safety is not None and self.safety.policy != "flag":
+            raise MisplacedError(
+                "previews show what the image check holds back: leave one of them out", "previews_every"
+            )
         for index, adapter in enumerate(self.always):
             if adapter.name not in self.adapters:
                 raise MisplacedError("is not one of the model's adapters", "always", index, "name")

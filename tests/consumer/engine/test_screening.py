@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from consumer.engine.contract import Batch, EngineError, Item, Made, Missed, Pixels, Shape
+from consumer.engine.contract import Batch, EngineError, Item, Made, Missed, Pixels, Row, Shape
 from consumer.engine.diffusers import DiffusersEngine
 from consumer.engine.screening import Screen, blurred, load_screen
 from consumer.engine.weights import unusable_files
 from ops.families.checker import write_checker
 from schemas.catalog import Defaults, ModelCard, Safety
 from schemas.errors import Code
+from tests.consumer.engine.test_continuous import Guests
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -101,6 +102,14 @@ def test_company_changes_nothing(load: Load) -> None:
     for item in ITEMS:
         (alone,) = made(engine, item).values()
         assert isinstance(alone, Made) and alone.flagged == (item.id == UNWANTED)
+
+
+def test_a_picture_that_joins_a_running_batch_is_checked_too(load: Load) -> None:
+    guests = Guests({2: [Row(SHAPE, ITEMS[1])]})
+    load("block").generate_rows([Row(SHAPE, ITEMS[0])], guests)
+    assert isinstance(guests.results["0"], Made)
+    blocked = guests.results[UNWANTED]
+    assert isinstance(blocked, Missed) and blocked.code is Code.CONTENT_BLOCKED
 
 
 def test_the_revision_names_the_policy_and_the_checker(load: Load, tmp_path: Path, checker: Path) -> None:
