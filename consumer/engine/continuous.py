@@ -62,7 +62,8 @@ def run_together(rows: Sequence[Row], company: Company, draw: _Draw, finish: Cal
     with torch.no_grad():
         try:
             while True:
-                # Before those that come are made ready: somebody waits for these already.
+                # Before those that come are made ready: somebody waits for these. Also what is called off only now: its
+                # steps are done, and it may as well be had.
                 _advance(running, closing=True)
                 running = _ended(running, finish)
                 running += [_Run(row, draw) for row in rows]
@@ -147,9 +148,7 @@ def _staying(running: Sequence[_Run], company: Company) -> list[_Run]:
     """Without those that nobody wants any more."""
     staying = []
     for one in running:
-        # After the last step a picture is made: it may as well be had.
-        done = one.call is not None and one.call.closing
-        if company.is_canceled(one.row.item.id) and not done:
+        if company.is_canceled(one.row.item.id):
             one.abandon()
             company.left(one.row.item.id, one.steps)
         else:

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ops.cli.terminal import CommandError, ExitCode, epilog, err, out, print_json
-from schemas.catalog import load_catalog
+from schemas.catalog import ModelCard, load_catalog
 from schemas.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             raise typer.BadParameter(f"write it last: easel bench {context.invoked_subcommand} --json")
         return
-    for bench in (admission, engine, pipeline, restore, storm, fairness):
+    for bench in (admission, engine, continuous, pipeline, restore, storm, fairness):
         bench(as_json=as_json)
 
 
@@ -65,15 +65,23 @@ def engine(
 
     Starts a broker and a store.
     """
-    from ops.bench.engine import MODEL, PACKAGES, Plan, bench_engine
+    from ops.bench.engine import PACKAGES, Plan, bench_engine
 
-    path = Settings().models
-    card = load_catalog(path).models.get(MODEL)
-    if card is None:
-        remedy = "run this in a clone of easel, or set EASEL_MODELS to its models.yaml"
-        raise CommandError(f"{path} has no {MODEL}", remedy, code=ExitCode.SETUP)
-    plan = Plan(pairs=pairs, rounds=rounds, share=share)
+    card, plan = _card_of_tiny(), Plan(pairs=pairs, rounds=rounds, share=share)
     _run("engine", PACKAGES, lambda told: asyncio.run(bench_engine(card, plan, told)), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench continuous", "easel bench continuous --rounds 0"))
+def continuous(
+    pictures: Annotated[int, typer.Option(help="Pictures of each run.", min=20)] = 150,
+    rounds: Annotated[int, typer.Option(help="Real runs of both loops at each load; 0: none.", min=0)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Pictures that join and leave a batch at any step, beside static batches: latency of short ones, and the rate."""
+    from ops.bench.continuous import PACKAGES, Plan, bench_continuous
+
+    card, plan = _card_of_tiny(), Plan(pictures=pictures, rounds=rounds)
+    _run("continuous", PACKAGES, lambda told: asyncio.run(bench_continuous(card, plan, told)), as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench pipeline", "easel bench pipeline --rounds 1 --requests 1000 --json"))
@@ -136,6 +144,17 @@ def fairness(
     from ops.bench.fairness import PACKAGES, bench_fairness
 
     _run("fairness", PACKAGES, lambda told: bench_fairness(seconds, told), as_json=as_json)
+
+
+def _card_of_tiny() -> ModelCard:
+    from ops.bench.engine import MODEL
+
+    path = Settings().models
+    card = load_catalog(path).models.get(MODEL)
+    if card is None:
+        remedy = "run this in a clone of easel, or set EASEL_MODELS to its models.yaml"
+        raise CommandError(f"{path} has no {MODEL}", remedy, code=ExitCode.SETUP)
+    return card
 
 
 def _run(name: str, packages: Iterable[str], bench: Callable[[Told], Report], *, as_json: bool) -> None:
