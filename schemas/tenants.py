@@ -6,56 +6,30 @@ when the file is, so a key that can't be used is an error of the file, not of th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-import jwt
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from schemas.jws import prepared_key
 from schemas.prompt_rules import PromptRule, RuleName, require_known_names, with_words
 from schemas.requests import Priority
-from schemas.signing import MIN_SECRET_BYTES, Algorithm, KeyEntry
-from schemas.yaml_file import ConfigError, Location, MisplacedError, locate, read_yaml
+from schemas.signing import KeyEntry
+from schemas.tenant_keys import Key, KeyId, material_of
+from schemas.yaml_file import ConfigError, Location, MisplacedError, read_yaml
 
-__all__ = ["ApiKey", "Directory", "Issuer", "Key", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
+__all__ = ["ApiKey", "Directory", "Issuer", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
 
 TenantId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
-KeyId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
 Units = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=3)]
 """Units as people write them, to a thousandth; kept as integer milli-units."""
-_SOURCES = ("public_key", "public_key_file", "secret_file", "secret_env")
 
 
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Key(_Entry):
-    """A key that verifies requests: a public key, inline or in a file; for HS256 a secret, in a file or a variable."""
-
-    kid: KeyId
-    alg: Algorithm
-    public_key: str | None = None
-    public_key_file: Path | None = None
-    secret_file: Path | None = None
-    secret_env: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> Key:
-        allowed = ("secret_file", "secret_env") if self.alg == "HS256" else ("public_key", "public_key_file")
-        given = [name for name in _SOURCES if getattr(self, name) is not None]
-        if len(given) != 1 or given[0] not in allowed:
-            raise ValueError(f"an {self.alg} key needs exactly one of {' or '.join(allowed)}")
-        return self
 
 
 class ApiKey(_Entry):
@@ -226,14 +200,14 @@ def load_tenants(path: Path, *, only_issuer: str | None = None) -> Directory:
         if only_issuer is not None:
             break
         for k, key in enumerate(tenant.keys):
-            material = _material(key, path, ("tenants", i, "keys", k))
+            material = material_of(key, path, ("tenants", i, "keys", k))
             keys[key.kid] = KeyEntry(key.kid, key.alg, tenant.id, frozenset({tenant.id}), material)
     for i, issuer in enumerate(file.issuers):
         if only_issuer not in (None, issuer.id):
             continue
         may_speak_for = None if issuer.tenants == "*" else frozenset(issuer.tenants)
         for k, key in enumerate(issuer.keys):
-            material = _material(key, path, ("issuers", i, "keys", k))
+            material = material_of(key, path, ("issuers", i, "keys", k))
             keys[key.kid] = KeyEntry(key.kid, key.alg, issuer.id, may_speak_for, material)
     tenants = file.tenants
     prompt_rules = file.prompt_rules
@@ -250,49 +224,3 @@ def load_tenants(path: Path, *, only_issuer: str | None = None) -> Directory:
         api_keys={key.sha256: tenant.id for tenant in file.tenants for key in tenant.api_keys},
         prompt_rules=prompt_rules,
     )
-
-
-_KINDS: dict[Algorithm, type] = {
-    "EdDSA": ed25519.Ed25519PublicKey,
-    "ES256": ec.EllipticCurvePublicKey,
-    "RS256": rsa.RSAPublicKey,
-}
-_MIN_RSA_BITS = 2048
-
-
-def _material(key: Key, file: Path, location: Location) -> Any:
-    """The key itself. Paths are taken from the folder of the file that names them."""
-
-    def wrong(what: str) -> ConfigError:
-        source = next(name for name in _SOURCES if getattr(key, name) is not None)
-        return ConfigError(f"{locate(file, (*location, source))}: key {key.kid!r} {what}")
-
-    try:
-        if key.secret_env is not None:
-            raw = os.environ.get(key.secret_env, "").encode()
-        elif key.public_key is not None:
-            raw = key.public_key.encode()
-        else:
-            raw = (file.parent / (key.secret_file or key.public_key_file or "")).read_bytes()
-    except OSError as error:
-        raise wrong(f"can't be read: {error.filename}: {error.strerror}") from None
-    if key.alg == "HS256":
-        secret = raw.strip()
-        if len(secret) < MIN_SECRET_BYTES:
-            raise wrong(f"has fewer than {MIN_SECRET_BYTES} bytes, or none: `easel keys new --alg HS256` makes one")
-        try:
-            prepared_key(key.alg, secret)
-        except jwt.InvalidKeyError:
-            raise wrong("is a public key, a certificate or a JWK, and no secret: `easel keys new` makes one") from None
-        return secret
-    try:
-        public = load_pem_public_key(raw)
-    except (ValueError, UnsupportedAlgorithm):
-        raise wrong("is not a public key in PEM form") from None
-    if not isinstance(public, _KINDS[key.alg]):
-        raise wrong(f"is not a key for {key.alg}")
-    if isinstance(public, rsa.RSAPublicKey) and public.key_size < _MIN_RSA_BITS:
-        raise wrong(f"is too short: an RSA key needs at least {_MIN_RSA_BITS} bits")
-    if isinstance(public, ec.EllipticCurvePublicKey) and not isinstance(public.curve, ec.SECP256R1):
-        raise wrong("is not on the curve P-256, which ES256 needs")
-    return public

@@ -12,7 +12,8 @@ from ops.cli.installation import data_dir
 from ops.cli.material import make_api_key, make_key, write_private
 from ops.cli.terminal import EPILOG, CommandError, ExitCode, epilog, err, out, print_json
 from schemas.signing import ALGORITHMS, Algorithm
-from schemas.tenants import ApiKey, Key
+from schemas.tenant_keys import Key
+from schemas.tenants import ApiKey
 
 app = typer.Typer(no_args_is_help=True, help="Make keys that sign requests, and keys for the HTTP API.", epilog=EPILOG)
 

@@ -22,7 +22,8 @@ from schemas.ids import require_request_id
 from schemas.requests import GenerationRequest, Parameters, read_request
 from schemas.settings import Settings
 from schemas.signing import ALGORITHMS, KeyEntry, verify
-from schemas.tenants import Limits, _material
+from schemas.tenant_keys import Key, material_of
+from schemas.tenants import Limits
 from schemas.topics import Topics
 from tests.docs.pages import PAGES, ROOT, blocks, first_cells, inline_code, name_of, read, table_rows
 from tests.schemas.files import write
@@ -129,10 +130,8 @@ class TestSignatureVectors:
         if "secret" in vector:
             material = vector["secret"].encode()
         else:
-            from schemas.tenants import Key
-
             key = Key(kid=vector["kid"], alg=vector["alg"], public_key=vector["public_key"])
-            material = _material(key, folder / "tenants.yaml", ())
+            material = material_of(key, folder / "tenants.yaml", ())
         entry = KeyEntry(vector["kid"], vector["alg"], "acme", frozenset({"acme"}), material)
         verify(
             vector["token"],
