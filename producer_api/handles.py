@@ -20,6 +20,7 @@ from schemas.events import (
     Rejected,
     Succeeded,
 )
+from schemas.previews import GenerationPreview
 
 __all__ = ["Canceler", "Handle"]
 
@@ -169,6 +170,10 @@ class Handle:
             self._wake()
 
     def _advance(self, event: Progress) -> None:
+        if isinstance(event, GenerationPreview):
+            if event.attempt >= self._furthest[0]:
+                self._append(event)
+            return
         reached = (event.attempt, event.step if isinstance(event, GenerationStep) else 0)
         if reached > self._furthest:
             self._furthest = reached
@@ -176,6 +181,8 @@ class Handle:
 
     def _append(self, event: RequestEvent) -> None:
         self._appended += 1
+        if isinstance(event, GenerationPreview):
+            self._forget_preview(event.index)
         self._log.append((self._appended, event))
         if isinstance(event, GenerationStep):
             self._steps += 1
@@ -183,6 +190,13 @@ class Handle:
                 self._steps -= 1
                 del self._log[next(i for i, (_, kept) in enumerate(self._log) if isinstance(kept, GenerationStep))]
         self._wake()
+
+    def _forget_preview(self, index: int) -> None:
+        """Only the newest of a picture is of use to who comes late."""
+        for place, (_, kept) in enumerate(self._log):
+            if isinstance(kept, GenerationPreview) and kept.index == index:
+                del self._log[place]
+                return
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

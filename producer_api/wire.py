@@ -24,6 +24,7 @@ from schemas.events import (
     Rejected,
     Succeeded,
 )
+from schemas.previews import GenerationPreview
 from transport.records import Record
 
 __all__ = [
@@ -42,7 +43,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 Decision = Accepted | Duplicate | Rejected
-Progress = GenerationStarted | GenerationStep
+Progress = GenerationStarted | GenerationStep | GenerationPreview
 Terminal = Succeeded | Failed | Canceled
 RequestEvent = Decision | Progress | Terminal
 """What happens to a request."""

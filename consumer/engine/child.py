@@ -34,6 +34,7 @@ from consumer.engine.wire import (
     Join,
     Load,
     Loaded,
+    Preview,
     Problem,
     Resident,
     RowsFailed,
@@ -128,8 +129,13 @@ class _Worker:
         self._residents.load(message)
         return Loaded()
 
+    def _engine_of(self, model: str) -> Engine:
+        engine = self._residents.use(model)
+        engine.show(lambda name, step, pixels: self._send(Preview(name, step, pixels)))
+        return engine
+
     def _generate(self, batch: Batch) -> Done:
-        engine = self._residents.use(batch.model)
+        engine = self._engine_of(batch.model)
         left: set[str] = set()
 
         def on_step(step: int) -> None:
@@ -163,7 +169,7 @@ class _Worker:
 
     def _make_rows(self, first: Join, work: queue.SimpleQueue[Load | Generate | Join]) -> RowsFailed | None:
         """What becomes of rows is told as it happens; the answer is what ended those that were left."""
-        engine = self._residents.use(first.model)
+        engine = self._engine_of(first.model)
         company = ChildCompany(first.rows, work, self._canceled, engine, self._send)
         company.stepped({})
         try:

@@ -28,10 +28,12 @@ __all__ = [
     "Made",
     "Mask",
     "Missed",
+    "OnPreview",
     "Pixels",
     "Row",
     "Shape",
     "TextUse",
+    "no_preview",
 ]
 
 Pixels = npt.NDArray[np.uint8]
@@ -80,6 +82,8 @@ class Item:
     negative_prompt: str | None = None
     source: Pixels | None = field(default=None, compare=False, repr=False)
     mask: Mask | None = field(default=None, compare=False, repr=False)
+    preview: bool = False
+    """Whether previews of it are wanted, where the model's entry has some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +168,13 @@ class EngineBrokenError(Exception):
     """The process can't be used any more, as after a fault of the GPU: it has to end, and a new one be started."""
 
 
+OnPreview = Callable[[str, int, Pixels], None]
+
+
+def no_preview(_id: str, _step: int, _pixels: Pixels) -> None:
+    """Nobody looks."""
+
+
 class Engine(Protocol):
     """One thread of a process of its own calls it, in the order ``load``, ``warm``, ``generate``, ``unload``."""
 
@@ -181,6 +192,10 @@ class Engine(Protocol):
     @property
     def texts(self) -> TextUse:
         """How the prompts since ``load`` got their embeddings."""
+
+    def show(self, on_preview: OnPreview) -> None:
+        """Have ``on_preview(id, n, pixels)`` told how an item looks after its n-th step, small, each ``previews_every``
+        steps of the model's entry but not at the last, if the item wants it."""
 
     def load(self, card: ModelCard) -> None:
         """Load a model, in place of the one that was loaded. May take minutes.

@@ -25,15 +25,18 @@ from consumer.engine.contract import (
     Kind,
     Made,
     Missed,
+    OnPreview,
     Row,
     Shape,
     TextUse,
+    no_preview,
 )
 from consumer.engine.cores import available_cores
 from consumer.engine.kinds import blend_of, forms_of, given_pictures, keep_unmasked
 from consumer.engine.loading import compile_denoiser, device_of, is_out_of_memory, load_pipeline
 from consumer.engine.measuring import peak_of, usable_memory, weights_of
 from consumer.engine.memory import Footprint
+from consumer.engine.previews import Previewer
 from consumer.engine.screening import Screen, load_screen
 from consumer.engine.texts import TextCache
 from consumer.engine.weights import pipeline_folder, weights_revision
@@ -59,6 +62,8 @@ class DiffusersEngine:
         self._adapters: Adapters | None = None
         self._texts = TextCache(self._text_adapters)
         self._screen: Screen | None = None
+        self._previewer = Previewer(None, None)
+        self._on_preview: OnPreview = no_preview
         self._revision = self._adapters_revision = ""
         self._footprint = Footprint()
 
@@ -76,6 +81,10 @@ class DiffusersEngine:
     def texts(self) -> TextUse:
         return self._texts.used
 
+    def show(self, on_preview: OnPreview) -> None:
+        """See the contract."""
+        self._on_preview = on_preview
+
     def load(self, card: ModelCard) -> None:
         """See ``load_pipeline``."""
         self.unload()
@@ -88,6 +97,7 @@ class DiffusersEngine:
         self._adapters = Adapters(pipeline, files, card.max_loaded_adapters)
         self._adapters_revision = ""
         self._forms = forms_of(pipeline, card.kinds)
+        self._previewer = Previewer(pipeline, card.previews_every)
         for form in self._forms.values():
             self._texts.attach(form)
         compile_denoiser(pipeline, card)
@@ -203,10 +213,10 @@ class DiffusersEngine:
     def _draw(
         self, pipeline: Any, batch: Batch, on_step: Callable[[int], None], is_canceled: Callable[[str], bool]
     ) -> npt.NDArray[np.float32]:
-
         def after_step(_pipeline: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             if blend is not None:
                 tensors["latents"] = blend.after_step(index, tensors["latents"])
+            self._previewer.show(pipeline, batch, index + 1, tensors["latents"], self._on_preview)
             on_step(index + 1)
             # The pipeline's own interrupt would still decode what nobody wants.
             if all(is_canceled(item.id) for item in batch.items):
@@ -244,9 +254,8 @@ class DiffusersEngine:
 
     def unload(self) -> None:
         """See the contract."""
-        self._screen = None
-        self._pipeline, self._card, self._adapters, self._forms = None, None, None, {}
-        self._footprint = Footprint()
+        self._pipeline, self._card, self._adapters, self._screen, self._forms = None, None, None, None, {}
+        self._footprint, self._previewer = Footprint(), Previewer(None, None)
         self._texts = TextCache(self._text_adapters)
         gc.collect()
         _free_cache()

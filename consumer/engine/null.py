@@ -11,7 +11,19 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from consumer.engine.contract import Batch, Company, Item, Made, Missed, Pixels, Row, Shape, TextUse
+from consumer.engine.contract import (
+    Batch,
+    Company,
+    Item,
+    Made,
+    Missed,
+    OnPreview,
+    Pixels,
+    Row,
+    Shape,
+    TextUse,
+    no_preview,
+)
 from consumer.engine.memory import Footprint
 from consumer.engine.null_faults import BLOATING_PROMPT, befall
 from schemas.catalog import ModelCard
@@ -33,14 +45,21 @@ class NullEngine:
 
     def __init__(self) -> None:
         self._step_s = float(os.environ.get(STEP_VARIABLE, "0"))
+        self._previews_every: int | None = None
+        self._on_preview: OnPreview = no_preview
 
     @property
     def texts(self) -> TextUse:
         """There is nothing to encode."""
         return TextUse(0, 0)
 
+    def show(self, on_preview: OnPreview) -> None:
+        """See the contract."""
+        self._on_preview = on_preview
+
     def load(self, card: ModelCard) -> None:
         """There is nothing to load."""
+        self._previews_every = card.previews_every
 
     def warm(self) -> None:
         """There is nothing to warm."""
@@ -57,6 +76,8 @@ class NullEngine:
             if self._step_s:
                 time.sleep(self._step_s)
             on_step(step)
+            for item in left:
+                self._preview(item, batch.shape, step)
             befall(item.prompt for item in left)
         return [Made(item.id, _drawn(item, batch.shape)) for item in left]
 
@@ -74,6 +95,8 @@ class NullEngine:
             for name in running:
                 steps[name] += 1
             company.stepped({name: steps[name] for name in running})
+            for name, row in running.items():
+                self._preview(row.item, row.shape, steps[name])
             befall(row.item.prompt for row in running.values())
             for name in [name for name, row in running.items() if steps[name] >= row.shape.denoising_steps]:
                 row = running.pop(name)
@@ -82,6 +105,11 @@ class NullEngine:
                 running[row.item.id] = row
                 steps[row.item.id] = 0
                 began[row.item.id] = time.monotonic()
+
+    def _preview(self, item: Item, shape: Shape, step: int) -> None:
+        every = self._previews_every
+        if item.preview and every and step % every == 0 and step < shape.denoising_steps:
+            self._on_preview(item.id, step, _mosaic(item, Shape(_CELLS, _CELLS, 1, 0.0)))
 
     def unload(self) -> None:
         """There is nothing to unload."""

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from consumer.engine.connection import ChildConnection, EngineLostError, start_child
-from consumer.engine.contract import Batch, EngineError, Row
+from consumer.engine.contract import Batch, EngineError, OnPreview, Row, no_preview
 from consumer.engine.growth import MemoryWatch
 from consumer.engine.loaded import LoadedModels
 from consumer.engine.rows import RunningRows
 from consumer.engine.weights import expected_bytes
-from consumer.engine.wire import Cancel, Done, Ended, FromChild, Generate, Held, Load, Loaded, RowEvent, Step
+from consumer.engine.wire import Cancel, Done, Ended, FromChild, Generate, Held, Load, Loaded, Preview, RowEvent, Step
 from schemas.catalog import ModelCard
 from schemas.errors import Code
 
@@ -48,8 +48,7 @@ class EngineProcess:
     ``models_bytes`` together; one may always be. ``engine`` overrides the engine of every card. A child that reports no
     step for ``hang_s`` is killed; one that has grown above ``memory_mib`` of main memory is ended between two batches.
     ``on_restart`` is told the cause of each restart: ``died``, ``hang`` or ``memory``; ``on_load`` each model that was
-    loaded, and ``on_leave`` each that left for another. ``on_stderr`` gets the lines that the child writes to stderr,
-    and ours about it. ``environment``: variables for it beside our own.
+    loaded, ``on_leave`` each that left for another, ``on_stderr`` lines about it. ``environment``: variables for it.
     """
 
     def __init__(
@@ -65,22 +64,20 @@ class EngineProcess:
         on_load: Callable[[str], None] = _ignore,
         on_leave: Callable[[str], None] = _ignore,
         on_stderr: Callable[[str], None] = _ignore,
+        on_preview: OnPreview = no_preview,
     ) -> None:
         self._cards = cards
         self._engine = engine
         self._hang_s = hang_s
         self._models_bytes = models_bytes
         self._environment = environment or {}
-        self._on_restart = on_restart
-        self._on_load = on_load
-        self._on_stderr = on_stderr
+        self._on_restart, self._on_load = on_restart, on_load
+        self._on_stderr, self._on_preview = on_stderr, on_preview
         self._memory = MemoryWatch(memory_mib, on_stderr)
         self._child: ChildConnection | None = None
-        self._up = asyncio.Event()
-        self._busy = asyncio.Lock()
+        self._up, self._busy = asyncio.Event(), asyncio.Lock()
         self._supervisor: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._stopped = False
+        self._failures, self._stopped = 0, False
         self._loaded = LoadedModels(on_leave)
         self._wanted: str | None = None
         self._canceled: set[str] = set()
@@ -269,9 +266,12 @@ class EngineProcess:
         self._on_load(model)
 
     async def _answer(self, child: ChildConnection, limit_s: float) -> FromChild:
-        """The child's next message but those about the models that it holds, which are taken note of."""
-        while isinstance(answer := await child.answer(limit_s), Held):
-            self._loaded.note(answer)
+        """The child's next message but those beside the work: about the models that it holds, and previews."""
+        while isinstance(answer := await child.answer(limit_s), Held | Preview):
+            if isinstance(answer, Held):
+                self._loaded.note(answer)
+            else:
+                self._on_preview(answer.id, answer.step, answer.pixels)
         return answer
 
     async def _supervise(self) -> None:

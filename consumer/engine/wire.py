@@ -12,7 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from consumer.engine.contract import Batch, Made, Missed, Row, TextUse
+from consumer.engine.contract import Batch, Made, Missed, Pixels, Row, TextUse
 from consumer.engine.memory import Footprint
 from schemas.catalog import ModelCard
 from schemas.errors import Code
@@ -31,6 +31,7 @@ __all__ = [
     "Left",
     "Load",
     "Loaded",
+    "Preview",
     "Problem",
     "Resident",
     "RowEvent",
@@ -125,6 +126,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Preview:
+    """How an item that runs looks after so many steps."""
+
+    id: str
+    step: int
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True)
 class Canceled:
     """An item that left before it was done: a ``Step`` has said when."""
 
@@ -186,7 +196,7 @@ class Problem:
 
 ToChild = Load | Generate | Join | Cancel
 RowEvent = Stepped | Left | Ended | RowsFailed
-FromChild = Hello | Held | Loaded | Step | Done | RowEvent | Problem
+FromChild = Hello | Held | Loaded | Step | Preview | Done | RowEvent | Problem
 
 
 def pack(message: ToChild | FromChild) -> bytes:

@@ -54,6 +54,8 @@ class Job:
     """Its start is known to admission, and has not ended."""
     source: Source | None = None
     """Fetched before it may run, if it is made from one."""
+    previewed: dict[int, float] = field(default_factory=dict)
+    """When a preview of a picture was last told of, by its index."""
     starts: int = 0
     losses: int = 0
     """Engine processes that were lost with nothing but it."""

@@ -48,4 +48,5 @@ def _item(piece: Piece[Job]) -> Item:
         parameters.negative_prompt or None,
         source.pixels if source else None,
         source.mask if source else None,
+        parameters.previews,
     )

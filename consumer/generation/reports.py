@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Iterable, Sequence
 
@@ -22,6 +23,7 @@ from schemas.jobs import (
     Outcome,
 )
 from schemas.outputs import Manifest, manifest_key
+from schemas.previews import GenerationPreview
 from schemas.topics import Topics
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
@@ -145,6 +147,20 @@ class Reports:
             tenant=assigned.tenant, request_id=assigned.request_id, attempt=assigned.attempt, step=done, steps=steps
         )
         self._publisher.publish_nowait(self._progress_record(job, event, f"{job.starts}.{done}"))
+
+    def preview(self, job: Job, index: int, step: int, jpeg: bytes) -> None:
+        """How one of its pictures looks after ``step`` steps."""
+        assigned = job.assigned
+        event = GenerationPreview(
+            tenant=assigned.tenant,
+            request_id=assigned.request_id,
+            attempt=assigned.attempt,
+            index=index,
+            step=step,
+            steps=job.parameters.denoising_steps,
+            image_base64=base64.b64encode(jpeg).decode(),
+        )
+        self._publisher.publish_nowait(self._progress_record(job, event, f"{job.starts}.{index}.{step}"))
 
     def forget(self, jobs: Iterable[Job]) -> None:
         """Nothing more will be said of these."""

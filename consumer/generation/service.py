@@ -9,6 +9,7 @@ import socket
 import time
 import uuid
 
+from consumer.engine.contract import Pixels
 from consumer.engine.process import EngineProcess
 from consumer.fleet import BrokerClock, Heart
 from consumer.generation.backlog import Backlog
@@ -23,6 +24,7 @@ from consumer.generation.membership import Membership
 from consumer.generation.outbox import Outbox
 from consumer.generation.outputs import Outputs
 from consumer.generation.peers import Peers
+from consumer.generation.previews import Previews
 from consumer.generation.reports import Reports
 from consumer.generation.running import EngineLoop
 from consumer.generation.sources import Sources
@@ -69,6 +71,7 @@ class Worker:
             on_load=lambda model: self._metrics.inc("easel_engine_model_loads_total", model=model),
             on_leave=lambda model: self._metrics.inc("easel_engine_model_evictions_total", model=model),
             on_stderr=lambda line: _log.info("engine", line=line),
+            on_preview=self._on_preview,
         )
         self._notes = ControlNotes(settings.kafka, self._on_note)
         self._progress_dropped = 0
@@ -82,6 +85,7 @@ class Worker:
         )
         self._draining = False
         self._loop: EngineLoop | None = None
+        self._previews: Previews | None = None
         self._membership: Membership | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -141,6 +145,7 @@ class Worker:
             worker=self._name,
         )
         finisher = Finisher(self._backlog, encoder, outputs, reports, self._metrics)
+        self._previews = Previews(reports, lambda: self._backlog.jobs)
         self._loop = loop = EngineLoop(self._backlog, self._engine, finisher, reports, self._cards, self._metrics)
         intake = Intake(
             settings.kafka,
@@ -231,6 +236,10 @@ class Worker:
             return 1
         most = self._engine.most_images(key.model, key.width * key.height)
         return card.max_batch_images if most is None else min(most, card.max_batch_images)
+
+    def _on_preview(self, name: str, step: int, pixels: Pixels) -> None:
+        if self._previews is not None:
+            self._previews.offer(name, step, pixels)
 
     def _on_note(self, tenant: str, request_id: str) -> None:
         if self._loop is None:

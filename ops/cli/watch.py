@@ -34,6 +34,7 @@ from schemas.events import (
     Rejected,
     Succeeded,
 )
+from schemas.previews import GenerationPreview
 from schemas.topics import Topics
 from transport.records import Record
 from transport.tail import Start, Tail
@@ -170,5 +171,8 @@ def _detail(event: TenantEvent) -> str:
             return f"{units(event.cost_milliunits)} units, {units(event.refunded_milliunits)} refunded"
         case GenerationStep():
             return f"step {event.step} of {event.steps}"
+        case GenerationPreview():
+            kilobytes = len(event.image_base64) * 3 / 4 / 1000
+            return f"picture {event.index} after step {event.step} of {event.steps}: a JPEG of {kilobytes:.1f} kB"
         case GenerationStarted():
             return f"{event.steps} steps"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from consumer.metrics import render_markdown
 from producer_api.errors import status_of
-from schemas import events, jobs, requests
+from schemas import events, jobs, previews, requests
 from schemas.catalog import ModelCard
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Succeeded
@@ -32,7 +32,7 @@ EVENT_TYPES: set[str] = {
     GenerationRequest.TYPE,
     *(
         vars(shape)["TYPE"]
-        for module in (events, jobs, requests)
+        for module in (events, jobs, previews, requests)
         for _, shape in inspect.getmembers(module, inspect.isclass)
         if "TYPE" in vars(shape)
     ),

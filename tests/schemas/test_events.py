@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from schemas import events, jobs
+from schemas import events, jobs, previews
 from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
 from schemas.requests import GenerationRequest
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden_events.json").read_text())
 SHAPES: dict[str, type[BaseModel]] = {
     vars(shape)["TYPE"]: shape
-    for module in (events, jobs)
+    for module in (events, jobs, previews)
     for _, shape in inspect.getmembers(module, inspect.isclass)
     if issubclass(shape, BaseModel) and "TYPE" in vars(shape)
 }

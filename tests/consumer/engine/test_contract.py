@@ -149,11 +149,31 @@ def test_a_canceled_batch_stops_at_the_next_step(card: ModelCard, engine: Engine
 
 def test_a_canceled_picture_leaves_its_mates_alone(card: ModelCard, engine: Engine, generate: Generate) -> None:
     whole = generate(shape_of(card), RED, BLUE)
-    left = engine.generate(Batch("m", shape_of(card), (RED, BLUE)), lambda _: None, lambda item: item == "red")
+    steps: list[int] = []
+    left = engine.generate(
+        Batch("m", shape_of(card), (RED, BLUE)), steps.append, lambda item: item == "red" and len(steps) >= 1
+    )
     (blue,) = left
     assert isinstance(blue, Made)
     assert blue.id == "blue"
-    assert np.abs(blue.pixels.astype(int) - whole["blue"]).max() <= 1
+    assert np.array_equal(blue.pixels, whole["blue"])
+
+
+def test_previews_are_for_who_wants_them_and_change_no_picture(card: ModelCard, engine: Engine) -> None:
+    again = make_engine(card.engine)
+    again.load(card.model_copy(update={"previews_every": 1}))
+    told: list[tuple[str, int, tuple[int, ...]]] = []
+    items = (replace(RED, preview=True), BLUE)
+    again.show(lambda name, step, pixels: told.append((name, step, pixels.shape)))
+    seen = again.generate(Batch("m", shape_of(card), items), lambda _: None, lambda _: False)
+    assert [(name, step) for name, step, _ in told] == [("red", step) for step in range(1, card.defaults.steps)]
+    assert all(shape[2] == 3 and max(shape) <= max(card.defaults.width, card.defaults.height) for *_, shape in told)
+    plain = engine.generate(Batch("m", shape_of(card), (RED, BLUE)), lambda _: None, lambda _: False)
+    for one, other in zip(seen, plain, strict=True):
+        assert isinstance(one, Made)
+        assert isinstance(other, Made)
+        assert np.array_equal(one.pixels, other.pixels)
+    again.unload()
 
 
 def test_the_revision_names_the_weights(card: ModelCard, engine: Engine) -> None:
