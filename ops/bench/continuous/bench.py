@@ -85,7 +85,7 @@ async def bench_continuous(card: ModelCard, plan: Plan, on_progress: Progress) -
         for warm_up in (real.run_static, real.run_continuous):
             await warm_up(engine, [Arrival(number, SHORT, 0.0) for number in range(MOST)])
         on_progress(1, total)
-        static, continuous = await real.measure_costs(engine, 2)
+        static, continuous = await real.measure_costs(engine, 3)
         on_progress(done := 2, total)
         most = virtual.capacity(asked(_VIRTUAL, _SEED), static)
         simulated = {load: _simulated(load * most, static, continuous) for load in LOADS}
