@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 from ops.local.cache import Report
 from ops.local.errors import LocalStackError
 from ops.local.java import find_java
-from ops.local.kafka_jars import ensure_jars
+from ops.local.kafka_jars import KAFKA_VERSION, ensure_jars
 from ops.local.ports import kept_port
 
 # Small, quick to start and to notice a dead broker; single copies, since there is one node.
@@ -67,6 +68,8 @@ rootLogger.appenderRef.console.ref=console
 """
 
 _JVM = ("-Xms128m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
+# What it knows too little of to say: the levels are of its metadata, which only grow from release to release.
+_NEWER_DATA = re.compile(r"No MetadataVersion with feature level (\d+)\. Valid feature levels are from \d+ to (\d+)")
 _FORMAT_LIMIT_S = 60
 _DESCRIBE_CLUSTER = 60
 
@@ -116,6 +119,17 @@ class KafkaPart:
             return _live_brokers(self._port) > 0
         except (OSError, struct.error):
             return False
+
+    def cause(self, log: str, /) -> str | None:
+        """Says so when the data is another Kafka's, which this one can't read."""
+        found = _NEWER_DATA.search(log)
+        if found is None:
+            return None
+        return (
+            f"its data in {self._directory / 'data'} was written by a newer Kafka (metadata version {found[1]}) than"
+            f" this one ({KAFKA_VERSION}, up to {found[2]}): use the easel that made it, or, to begin anew without what"
+            f" it holds, `easel down`, remove {self._directory}, `easel up`, `easel topics`"
+        )
 
     def _java(self, main_class: str) -> list[str]:
         classpath = str(ensure_jars() / "*")

@@ -35,3 +35,7 @@ class Part(Protocol):
     def answers(self) -> bool:
         """Whether it serves clients now. Returns within a second."""
         ...
+
+    def cause(self, log: str, /) -> str | None:
+        """Why it ended and what to do, in one line, where what it said at this start shows that."""
+        ...

@@ -113,3 +113,13 @@ def tail(log: Path, lines: int = 15) -> str:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except FileNotFoundError:
         return ""
+
+
+def said_since(log: Path, begin: int) -> str:
+    """What a log holds from a byte on, of which at most a mebibyte; empty if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(begin)
+            return file.read(1024 * 1024).decode(errors="replace")
+    except FileNotFoundError:
+        return ""

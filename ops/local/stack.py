@@ -17,7 +17,7 @@ from ops.local.cache import Report, locked, silent
 from ops.local.errors import LocalStackError
 from ops.local.kafka import KafkaPart
 from ops.local.part import Part
-from ops.local.process import ProcessRecord, start_detached, tail
+from ops.local.process import ProcessRecord, said_since, start_detached, tail
 from ops.local.store import StorePart
 
 PartName = Literal["kafka", "store"]
@@ -77,6 +77,7 @@ class Stack:
             self._store = StorePart(self._directory / "store", fallback=store_fallback)
             kafka = KafkaPart(self._directory / "kafka", kafka_properties)
         self._parts: dict[PartName, Part] = {"kafka": kafka, "store": self._store}
+        self._log_begins: dict[PartName, int] = {}
 
     @property
     def endpoints(self) -> Endpoints:
@@ -139,7 +140,9 @@ class Stack:
                 f"or use another data directory"
             )
         self._report(f"starting {name} on {part.address}")
-        record = start_detached(part.command(), part.environment(), self.log(name))
+        log = self.log(name)
+        self._log_begins[name] = log.stat().st_size if log.exists() else 0
+        record = start_detached(part.command(), part.environment(), log)
         record.save(self._record_path(name))
 
     def _wait(self, name: PartName, *, launched: bool) -> None:
@@ -157,6 +160,9 @@ class Stack:
 
     def _failure(self, name: PartName, what: str) -> LocalStackError:
         log = self.log(name)
+        cause = self._parts[name].cause(said_since(log, self._log_begins.get(name, 0)))
+        if cause is not None:
+            return LocalStackError(f"{name} {what}: {cause}")
         return LocalStackError(
             f"{name} {what}. Its log, {log}, ends with:\n{tail(log)}\n"
             f"If that does not say why: `easel down`, remove {self._directory / name}, `easel up`."

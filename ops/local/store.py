@@ -85,6 +85,10 @@ class StorePart:
             "MINIO_UPDATE": "off",
         }
 
+    def cause(self, _: str, /) -> str | None:
+        """It says itself what is wrong."""
+        return None
+
     def answers(self) -> bool:
         """Whether MinIO says that it is ready; rclone has no such page, and answers at all."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=0.5)

@@ -16,9 +16,11 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.record.util import calc_crc32c
 from minio import Minio
 from minio.error import MinioException
 
+from ops.local.cache import silent
 from ops.local.errors import LocalStackError
 from ops.local.kafka import KafkaPart
 from ops.local.process import ProcessRecord, start_detached
@@ -150,6 +152,49 @@ def test_a_part_that_dies_at_its_start_is_named_with_its_log(tmp_path: Path) -> 
     message = str(caught.value)
     assert "soon" in message, "the reason is in the message"
     assert states(stack)["kafka"] == "stopped"
+
+
+def written_by_a_newer_kafka(data: Path) -> None:
+    """The metadata version in the data becomes one that no Kafka has yet."""
+    name = b"\x11metadata.version"
+    [checkpoint] = [path for path in data.rglob("*.checkpoint") if name in path.read_bytes()]
+    content = bytearray(checkpoint.read_bytes())
+    at = content.index(name) + len(name)
+    content[at : at + 2] = (999).to_bytes(2, "big")
+    batch = 0
+    while batch < len(content):
+        end = batch + 12 + int.from_bytes(content[batch + 8 : batch + 12], "big")
+        # From the attributes on; the sum stands before them.
+        content[batch + 17 : batch + 21] = calc_crc32c(bytes(content[batch + 21 : end])).to_bytes(4, "big")
+        batch = end
+    checkpoint.write_bytes(content)
+
+
+def test_data_of_a_newer_kafka_is_told_in_one_line_with_the_remedy(tmp_path: Path) -> None:
+    KafkaPart(tmp_path / "kafka").prepare(silent)
+    written_by_a_newer_kafka(tmp_path / "kafka" / "data")
+    stack = Stack(tmp_path)
+    with pytest.raises(LocalStackError) as refused:
+        stack.up("kafka")
+    stack.down()
+    said = str(refused.value)
+    assert "was written by a newer Kafka (metadata version 999)" in said
+    assert f"remove {tmp_path / 'kafka'}," in said and "`easel up`" in said
+    assert "\n" not in said
+    assert stack.pid("kafka") is None
+
+
+def test_what_an_earlier_start_said_is_no_cause(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    stack.log("kafka").parent.mkdir(parents=True)
+    stack.log("kafka").write_text("No MetadataVersion with feature level 33. Valid feature levels are from 7 to 30.\n")
+    KafkaPart(tmp_path / "kafka").prepare(silent)
+    (tmp_path / "kafka" / "data" / "meta.properties").write_text("version=1\nnode.id=7\n")
+    with pytest.raises(LocalStackError) as refused:
+        stack.up("kafka")
+    stack.down()
+    assert "newer Kafka" not in str(refused.value).splitlines()[0]
+    assert "Its log" in str(refused.value)
 
 
 def test_an_address_that_another_server_has_taken_is_refused(tmp_path: Path, stack: Stack) -> None:
