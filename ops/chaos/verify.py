@@ -72,7 +72,7 @@ async def verify(
             verdict.counts["deleted"] += 1
     verdict.counts["changes"] = max(0, len(story.rules) - 1)
     verdict.counts["dead_lettered"] = len(facts.dead_letters)
-    verdict.violations += [*check_requests(facts, lines), *check_answers(facts, lines), *check_wishes(facts)]
+    verdict.violations += [*check_requests(facts, lines), *check_answers(facts, lines), *check_wishes(facts, lines)]
     verdict.violations += [*check_books(facts), *check_rules(facts, story.rules), *check_work(facts)]
     verdict.violations += [found async for found in check_outputs(facts, store)]
     answered = sum(verdict.counts[name] for name in (*ANSWERS.values(), "dead_lettered"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from ops.chaos.journal import CANCELS, DELETES, DRY_RUNS, FORGED, Line, Sent
 from ops.chaos.verify_facts import Facts, Said, Violation, number_of
 
-__all__ = ["ANSWERS", "CANCEL_ANSWERS", "askers_of", "check_answers"]
+__all__ = ["ANSWERS", "CANCEL_ANSWERS", "Place", "askers_of", "check_answers"]
 
 ANSWERS = {
     "generation.accepted": "accepted",
@@ -23,6 +23,7 @@ _PRICED = "generation.priced"
 _NAMES_ITS_RECORD = frozenset({*ANSWERS, *CANCEL_ANSWERS, "generation.delete_refused", _PRICED})
 
 Place = tuple[str, int, int]
+"""Where a record lies: input, partition and offset."""
 
 
 def check_answers(facts: Facts, journal: Mapping[int, Line]) -> Iterator[Violation]:

@@ -5,14 +5,16 @@ All that is said of a tenant lies in one partition: what comes first in it was d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from ops.chaos.journal import Line, Sent
+from ops.chaos.verify_answers import Place, askers_of
 from ops.chaos.verify_facts import ENDS, Facts, Said, Violation
 
 __all__ = ["check_wishes"]
 
 
-def check_wishes(facts: Facts) -> Iterator[Violation]:
+def check_wishes(facts: Facts, journal: Mapping[int, Line]) -> Iterator[Violation]:
     """Every rule about them."""
     accepted: dict[tuple[str, str], Said] = {}
     ended: dict[tuple[str, str], Said] = {}
@@ -37,18 +39,25 @@ def check_wishes(facts: Facts) -> Iterator[Violation]:
                 yield Violation("cancel", about, "said to have ended, and had not")
             case "generation.cancel_accepted", _ if is_over:
                 yield Violation("cancel", about, "to be canceled, and had ended")
-    yield from _prices_hold(facts, accepted, ended)
+    yield from _prices_hold(facts, askers_of(facts, journal), accepted, ended)
 
 
 def _prices_hold(
-    facts: Facts, accepted: dict[tuple[str, str], Said], ended: dict[tuple[str, str], Said]
+    facts: Facts,
+    askers: Mapping[Place, Sent],
+    accepted: Mapping[tuple[str, str], Said],
+    ended: Mapping[tuple[str, str], Said],
 ) -> Iterator[Violation]:
     """What a dry run said is what the request then cost: no price changes in a run, but for what is cached."""
     for event in facts.results:
         if event.kind != "generation.priced" or event.content["cached"]:
             continue
         then, end = accepted.get(event.request), ended.get(event.request)
-        if then is None or end is None or end.content.get("cached"):
+        if then is None or then.answers is None or end is None or end.content.get("cached"):
+            continue
+        asker = askers.get(then.answers)
+        if asker is None or asker.kind != "wanted":
+            # Another content under the same id, which came in its place.
             continue
         said, cost = event.content["cost_milliunits"], then.content["cost_milliunits"]
         if said != cost:

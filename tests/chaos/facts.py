@@ -26,7 +26,7 @@ class Story:
         self.journal: dict[int, Line] = {}
         self.rules = {1: {"acme": TenantRules(suspended=False, day_milliunits=2 * COST)}}
         self._held = self._settled = self._refunded = 0
-        for name, kind in (("a", "valid"), ("b", "valid"), ("a", "duplicate"), ("c", "invalid"), ("d", "unsigned")):
+        for name, kind in (("a", "valid"), ("b", "wanted"), ("a", "duplicate"), ("c", "invalid"), ("d", "unsigned")):
             self._send(name, kind)  # type: ignore[arg-type]
         self._send("k", "cancel", about="a")
         self._send("b", "dry_run")

@@ -32,7 +32,7 @@ def found(story: Story) -> list[Violation]:
     return [
         *check_requests(story.facts, story.journal),
         *check_answers(story.facts, story.journal),
-        *check_wishes(story.facts),
+        *check_wishes(story.facts, story.journal),
         *check_books(story.facts),
         *check_rules(story.facts, story.rules),
         *check_work(story.facts),
@@ -299,6 +299,13 @@ def job_after_the_end(story: Story) -> None:
 
 def job_forgotten(story: Story) -> None:
     story.drop("outcomes", "job.failed", "b")
+
+
+def test_another_content_in_place_of_the_one_that_was_priced_may_cost_something_else() -> None:
+    story = Story()
+    dry_run_lies(story)
+    story.journal[2].sent = story.journal[2].sent.model_copy(update={"kind": "conflict"})
+    assert found(story) == []
 
 
 @pytest.mark.parametrize(
