@@ -34,6 +34,8 @@ OnPartitions = Callable[[frozenset[TopicPartition]], None]
 _CALL_S = 10.0
 _REBALANCE_LOOK_S = 0.05
 _RETRY_BACKOFF_MS = 50
+# A member learns of a rebalance by the answer to a heartbeat, and the others wait for the last one that does.
+_HEARTBEAT_MS = 500
 _METADATA_MS = 30_000
 # The coordinator answers a join only when all members have joined, which may take as long as a session.
 _BEYOND_SESSION_MS = 5_000
@@ -96,7 +98,7 @@ class GroupConsumer:
             isolation_level=self._isolation,
             partition_assignment_strategy=(self._assignor,),
             session_timeout_ms=self._session_ms,
-            heartbeat_interval_ms=self._session_ms // 4,
+            heartbeat_interval_ms=min(self._session_ms // 4, _HEARTBEAT_MS),
             rebalance_timeout_ms=self._session_ms,
             max_poll_interval_ms=self._max_poll_ms,
             max_partition_fetch_bytes=MAX_RECORD_BYTES,

@@ -51,7 +51,7 @@ async def test_a_static_member_that_stops_leaves_at_once(kafka: KafkaSettings) -
         async with second:
             await asyncio.gather(first.joined(2), second.joined(2))
             await first.stop()
-            # A heartbeat of the other tells it, every quarter of a session.
+            # A heartbeat of the other tells it, every half second.
             assert await second.joined(4) < SESSION_S / 2
 
 
@@ -67,6 +67,16 @@ async def test_a_static_member_that_returns_finds_its_partitions_without_a_rebal
                 assert again.assignment() == had
                 await asyncio.sleep(SESSION_S / 2)
                 assert second.revoked == []
+
+
+async def test_those_who_stay_hear_of_a_leaver_at_once_however_long_the_session(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka, partitions=2)
+    # A quarter of it, as is usual between heartbeats, would be 15 s.
+    async with member(kafka, [topic], session_timeout_s=60.0) as first:
+        second = Member(kafka, [topic], session_timeout_s=60.0)
+        async with second:
+            await asyncio.gather(first.joined(1, within_s=5.0), second.joined(1, within_s=5.0))
+        assert await first.joined(2, within_s=5.0) < 3.0
 
 
 async def test_a_member_that_stops_amid_a_rebalance_leaves_at_once(kafka: KafkaSettings) -> None:
