@@ -50,6 +50,8 @@ class JobStarted(Outcome):
 
     TYPE: ClassVar[str] = "easel.job.started.v1"
     alone: bool = False
+    start: int = 0
+    """Which start of this attempt on this worker, from 1: a report that was repeated is not one more. 0: not told."""
 
 
 class JobReleased(Outcome):

@@ -72,6 +72,9 @@ def backoff_ms(request_id: str, failures: int) -> int:
 
 
 def _started(state: PartitionState, request: OpenRequest, event: JobStarted, rules: Rules, at_ms: int) -> Effects:
+    if event.start and Start.of(event) in request.starts:
+        # A worker says it again until it hears the broker's answer: it has begun it once all the same.
+        return _dropped("repeated", request.key)
     if event.alone and request.lone_starts >= attempts_of(request, rules):
         return end_without_pictures(state, request, POISON, rules, at_ms)
     running = replace(request, state="running", starts=(*request.starts, Start.of(event)))

@@ -24,10 +24,12 @@ class Start(NamedTuple):
     worker: str
     attempt: int
     alone: bool
+    number: int = 0
+    """Which of its starts there; 0 where that was not told."""
 
     @classmethod
     def of(cls, event: JobStarted) -> Start:
-        return cls(event.worker, event.attempt, event.alone)
+        return cls(event.worker, event.attempt, event.alone, event.start)
 
 
 class OpenRequest(msgspec.Struct, frozen=True, gc=False):

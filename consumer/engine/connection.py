@@ -33,8 +33,10 @@ class EngineLostError(Exception):
     ``how`` it went may be told to anyone; the message, which has its last words too, is for operators.
     """
 
-    def __init__(self, cause: str, how: str, last_words: str = "") -> None:
+    def __init__(self, cause: str, how: str, last_words: str = "", *, killed: bool = False) -> None:
+        """``killed``: from outside, which says nothing about the engine itself."""
         super().__init__(cause, how, last_words)
+        self.killed = killed
         self.cause = cause
         self.how = how
         self.last_words = last_words
@@ -125,7 +127,8 @@ class ChildConnection:
             # For those who ask again.
             self._answers.put_nowait(None)
             cause = await self.ended()
-            raise EngineLostError(cause, self._how_it_ended(), "\n".join(self._tail))
+            killed = cause == "died" and self._process.returncode == -signal.SIGKILL
+            raise EngineLostError(cause, self._how_it_ended(), "\n".join(self._tail), killed=killed)
         if isinstance(message, Problem):
             raise EngineError(message.code, message.message)
         return message

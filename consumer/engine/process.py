@@ -212,7 +212,7 @@ class EngineProcess:
                         try:
                             await self._load(child, model)
                         except EngineLostError as error:
-                            raise EngineLostError("load", error.how, error.last_words) from None
+                            raise EngineLostError("load", error.how, error.last_words, killed=error.killed) from None
                     begin(child)
                     if self._canceled:
                         # While the model was being loaded, or by a child that is gone.

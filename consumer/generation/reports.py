@@ -178,6 +178,7 @@ class Reports:
             attempt=assigned.attempt,
             worker=self._worker,
             alone=job.alone,
+            start=job.starts,
         )
         return self._about(job, event)
 

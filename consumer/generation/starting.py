@@ -94,7 +94,12 @@ async def start_engine(engine: EngineProcess, models: Sequence[str], stop: async
         await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-    except (EngineError, EngineLostError) as error:
+    except EngineLostError as error:
+        if error.killed:
+            # By the system, or by hand: with its next start it may well come up.
+            raise Unavailable(f"the engine can't be started: {error}", "is there memory enough?") from None
+        raise Misconfigured(f"the engine can't be started: {error}", "`easel doctor` says what is missing") from None
+    except EngineError as error:
         raise Misconfigured(f"the engine can't be started: {error}", "`easel doctor` says what is missing") from None
     finally:
         starting.cancel()

@@ -74,6 +74,19 @@ def test_after_so_many_starts_alone_one_more_is_its_end(world: World) -> None:
     assert said[2]["min_attempt"] == 2
 
 
+def test_a_start_that_is_reported_again_is_not_one_more(world: World) -> None:
+    """The broker was away: the worker said it until it heard an answer, and all of it was written."""
+    begin(world, "a", alone=False)
+    said = world.take(*(world.outcome(started(ONE, worker="b", alone=True, start=1)) for _ in range(2 * ATTEMPTS)))
+    assert kinds(said) == ["control"]
+    assert asked(world).lone_starts == 1
+    world.take(world.outcome(started(ONE, worker="b", alone=True, start=2)))
+    assert asked(world).lone_starts == 2
+    world.restart()
+    world.take(world.outcome(started(ONE, worker="b", alone=True, start=2)))
+    assert asked(world).lone_starts == 2
+
+
 def test_starts_in_company_never_count(world: World) -> None:
     begin(world, *"abcdefgh", alone=False)
     begin(world, "i", "j", "k")

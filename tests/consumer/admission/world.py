@@ -236,8 +236,10 @@ def failed(
     return JobFailed(tenant=who, request_id=name, attempt=attempt, worker=worker, error=error, retryable=retryable)
 
 
-def started(name: str, *, attempt: int = 1, who: str = "acme", worker: str = "w", alone: bool = False) -> JobStarted:
-    return JobStarted(tenant=who, request_id=name, attempt=attempt, worker=worker, alone=alone)
+def started(
+    name: str, *, attempt: int = 1, who: str = "acme", worker: str = "w", alone: bool = False, start: int = 0
+) -> JobStarted:
+    return JobStarted(tenant=who, request_id=name, attempt=attempt, worker=worker, alone=alone, start=start)
 
 
 def released(name: str, *, attempt: int = 1, who: str = "acme", worker: str = "w") -> JobReleased:

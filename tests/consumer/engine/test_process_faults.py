@@ -59,7 +59,7 @@ async def lost(engine: Watched, prompt: str) -> EngineLostError:
 
 async def test_a_crash_says_where_to_operators_alone(engine: Watched) -> None:
     crash = await lost(engine, CRASHING_PROMPT)
-    assert crash.cause == "died"
+    assert (crash.cause, crash.killed) == ("died", False)
     assert crash.how == "the engine's process was killed by SIGSEGV"
     # The end of its stderr: Python's own words about where it was.
     assert "Segmentation fault" in crash.last_words
@@ -70,7 +70,7 @@ async def test_a_crash_says_where_to_operators_alone(engine: Watched) -> None:
 
 async def test_a_kill_for_want_of_memory_is_told_as_one(engine: Watched) -> None:
     death = await lost(engine, DEADLY_PROMPT)
-    assert death.cause == "died"
+    assert (death.cause, death.killed) == ("died", True)
     assert "SIGKILL (the kernel does so when memory runs out)" in death.how
     assert await engine.run(batch()) == ["Made", "Made"]
 
