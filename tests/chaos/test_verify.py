@@ -65,7 +65,7 @@ def second_answer_to_a_record(story: Story) -> None:
 
 
 def answer_to_another_content(story: Story) -> None:
-    story.facts.requests[0] = replace(story.facts.requests[0], value=b"other")
+    story.facts.requests[0] = story.facts.requests[0]._replace(value=b"other")
 
 
 def answer_to_nothing(story: Story) -> None:

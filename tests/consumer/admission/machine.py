@@ -187,7 +187,7 @@ class SideBySide(RuleBasedStateMachine):
         if not hasattr(self, "model"):
             return
         out = {
-            (*one.key,): (one.attempt, one.failures, one.cancel_requested, list(one.starts))
+            (*one.key,): (one.attempt, one.failures, one.cancel_requested, [tuple(start[:3]) for start in one.starts])
             for one in self.world.state.requests.values()
             if isinstance(one, OpenRequest) and one.state != "queued"
         }

@@ -18,7 +18,7 @@ def children() -> set[int]:
 
 async def test_an_engine_that_is_killed_while_it_starts_is_tried_again() -> None:
     watched, before = Watched({"null": CARD}), children()
-    starting = asyncio.create_task(start_engine(watched.engine, "null", asyncio.Event()))
+    starting = asyncio.create_task(start_engine(watched.engine, ["null"], asyncio.Event()))
     async with asyncio.timeout(20):
         while not (new := children() - before):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
@@ -31,5 +31,5 @@ async def test_an_engine_that_is_killed_while_it_starts_is_tried_again() -> None
 async def test_a_model_that_it_does_not_have_is_for_a_person() -> None:
     watched = Watched({"null": CARD})
     with pytest.raises(Misconfigured, match="no model 'other'"):
-        await start_engine(watched.engine, "other", asyncio.Event())
+        await start_engine(watched.engine, ["other"], asyncio.Event())
     await watched.engine.stop()
