@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ops.chaos.journal import Acked, Journal, RulesWritten, Sent, TenantRules, read_journal
 from ops.chaos.verify_answers import check_answers
@@ -65,7 +66,7 @@ def second_answer_to_a_record(story: Story) -> None:
 
 
 def answer_to_another_content(story: Story) -> None:
-    story.facts.requests[0] = story.facts.requests[0]._replace(value=b"other")
+    story.facts.requests[0] = structs.replace(story.facts.requests[0], value=b"other")
 
 
 def answer_to_nothing(story: Story) -> None:
