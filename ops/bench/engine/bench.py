@@ -64,7 +64,7 @@ class _Round:
     idle: dict[int, float] = field(default_factory=dict)
     """The part of the time in which the engine did nothing although work waited."""
     batches: dict[int, float] = field(default_factory=dict)
-    """Pictures in easel's batches, on average."""
+    """Pictures in easel's batches, on average; 0 when none ended meanwhile, as where pictures join at any step."""
     cpu_ms: dict[int, dict[str, float]] = field(default_factory=dict)
     """Processor time a picture, by part of easel."""
     bare_per_s: dict[int, float] = field(default_factory=dict)
@@ -136,7 +136,7 @@ async def _ask_easel(found: _Round, easel: Easel, clients: int, requests: int) -
     }
     idle, pictures, batches = (easel.worker.metric(name) - was for name, was in zip(names, before, strict=True))
     found.idle[clients] = idle / made.seconds
-    found.batches[clients] = pictures / batches
+    found.batches[clients] = pictures / batches if batches else 0.0
 
 
 async def _ask_service(found: _Round, service: Served, clients: int, requests: int) -> None:
