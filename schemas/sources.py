@@ -26,7 +26,7 @@ EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp
 """The extension of each format that a source may have."""
 
 _UPLOADED = re.compile(r"[0-9a-f]{64}\.(?:png|jpg|webp)")
-_MADE = re.compile(r"\d{4}/\d{2}/\d{2}/[0-9a-f-]{36}/\d{1,2}-[0-9a-f]{16}\.(?:png|jpg|webp)")
+_MADE = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}/[0-9a-f-]{36}/[0-9]{1,2}-[0-9a-f]{16}\.(?:png|jpg|webp)")
 _HASH = re.compile(r"([0-9a-f]{64}|[0-9a-f]{16})\.[a-z]+\Z")
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 
-__all__ = ["CLAUSE", "GAPS", "SPACE", "TIGHT", "UNSPACED", "Folded", "fold", "forms"]
+__all__ = ["GAPS", "UNSPACED", "Folded", "fold", "forms"]
 
-SPACE, CLAUSE, TIGHT = " ", ",", "-"
+_SPACE, _CLAUSE, _TIGHT = " ", ",", "-"
 """What becomes of separators: white space; what ends a clause or stands in a list; all others, as in ``re-use``."""
 GAPS = " ,\\-"
 """The three, for a regular expression's set."""
@@ -98,7 +98,7 @@ def forms(text: str) -> Iterator[Folded]:
     normal = _normal(text)
     yield _with_gaps(normal, _PLAIN)
     if _AMBIGUOUS.search(normal):
-        spelled = _NO_LETTERS.sub(CLAUSE, normal)
+        spelled = _NO_LETTERS.sub(_CLAUSE, normal)
         strokes = any(stroke in spelled for stroke in _STROKES)
         for table in _READINGS if strokes else _READINGS[:1]:
             yield _with_gaps(spelled, table)
@@ -108,29 +108,29 @@ def _normal(text: str) -> str:
     normal = unicodedata.normalize("NFKC", text)
     if "'" in normal or "’" in normal:
         # "he'll" is two words, not a spelling of one that is blocked.
-        normal = _CONTRACTION.sub(CLAUSE, normal)
+        normal = _CONTRACTION.sub(_CLAUSE, normal)
     return normal
 
 
 def _with_gaps(normal: str, table: _Table) -> Folded:
     spaced = normal.translate(table)
-    return spaced, spaced.replace(SPACE, "").replace(CLAUSE, "").replace(TIGHT, "")
+    return spaced, spaced.replace(_SPACE, "").replace(_CLAUSE, "").replace(_TIGHT, "")
 
 
 def _folded(character: str) -> str | None:
     """One character, or the few that it folds into; None: it is left out."""
     code, category = ord(character), unicodedata.category(character)
     if character in _CLAUSES:
-        return CLAUSE
+        return _CLAUSE
     if code in _ACCENTS or character in _INVISIBLE or category in ("Cf", "Me") or 0xFE00 <= code <= 0xFE0F:
         return None
     if look := _LOOKS_LIKE.get(character):
         return look
     if category[0] == "N":
-        return str(unicodedata.digit(character, TIGHT))
+        return str(unicodedata.digit(character, _TIGHT))
     if category[0] in "LM":
         return "".join(_letter(part) for part in character.casefold())
-    return SPACE if category[0] == "Z" or category == "Cc" else TIGHT
+    return _SPACE if category[0] == "Z" or category == "Cc" else _TIGHT
 
 
 def _letter(letter: str) -> str:

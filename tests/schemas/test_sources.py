@@ -51,6 +51,7 @@ def test_what_is_anothers_is_not_allowed(key: str) -> None:
         f"outputs/acme/2025/11/21/{ID}/manifest.json",
         f"outputs/acme/{SHA256}.png",
         MADE.replace("2025/11/21", "../../.."),
+        MADE.replace("2025/11/21", "٢٠٢٥/11/21"),
     ],
 )
 def test_a_key_that_does_not_name_its_content_is_refused(key: str) -> None:
