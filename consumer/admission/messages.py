@@ -159,7 +159,7 @@ def dead_lettered(rules: Rules, record: Record, cause: ErrorBody) -> Outgoing:
 
 def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, traceparent: str | None) -> Envelope:
     return Envelope(
-        id=event_id(event.request_id, event.TYPE, number),
+        id=event_id(event.tenant, event.request_id, event.TYPE, number),
         type=event.TYPE,
         source=rules.installation,
         subject=event.request_id,

@@ -211,7 +211,7 @@ class Reports:
         self, event: Event, traceparent: str | None, topic: str, *, key: bytes, partition: int, number: str
     ) -> Outgoing:
         envelope = Envelope(
-            id=event_id(event.request_id, event.TYPE, number),
+            id=event_id(event.tenant, event.request_id, event.TYPE, number),
             type=event.TYPE,
             source=self._source,
             subject=event.request_id,

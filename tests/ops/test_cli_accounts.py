@@ -26,7 +26,7 @@ def balances(held: int, settled: int, refunded: int, *, limit: int | None = 10_0
 
 def record(entry: Usage, offset: int, *, at_ms: int = 0) -> Record:
     envelope = Envelope(
-        id=event_id(entry.request_id, entry.TYPE, offset),
+        id=event_id(entry.tenant, entry.request_id, entry.TYPE, offset),
         type=entry.TYPE,
         source="easel",
         subject=entry.request_id,

@@ -35,7 +35,7 @@ COST = 211
 
 def record(topic: str, event: Event, number: int = 0) -> Record:
     envelope = Envelope(
-        id=event_id(event.request_id, event.TYPE, number),
+        id=event_id(event.tenant, event.request_id, event.TYPE, number),
         type=event.TYPE,
         source="easel",
         subject=event.request_id,

@@ -186,7 +186,7 @@ class Announcer:
 
 def _record(topic: str, event: Event, key: str, number: int) -> Outgoing:
     envelope = Envelope(
-        id=event_id(event.request_id, event.TYPE, number),
+        id=event_id(event.tenant, event.request_id, event.TYPE, number),
         type=event.TYPE,
         source="easel",
         subject=event.request_id,

@@ -95,17 +95,23 @@ def test_nothing_makes_it_stumble(text: str) -> None:
 @pytest.mark.parametrize(
     ("event_type", "number", "expected"),
     [
-        ("easel.generation.accepted.v1", 0, "4e5db75f-a5ca-5504-8475-bc624042024d"),
-        ("easel.generation.succeeded.v1", 0, "bc2e26f9-b60e-5854-ae39-a2045e7922a9"),
-        ("easel.generation.duplicate.v1", 7, "df829c88-4500-5ac0-9377-c499789276cb"),
+        ("easel.generation.accepted.v1", 0, "a6fad25f-4c13-5712-ac16-05808a35f7ba"),
+        ("easel.generation.succeeded.v1", 0, "0fe2a095-deed-535f-a796-bd20b6ad9d1e"),
+        ("easel.generation.duplicate.v1", 7, "37989bc9-7491-52d9-a64d-f44f3ddef943"),
     ],
 )
 def test_event_ids_are_for_ever(event_type: str, number: int, expected: str) -> None:
-    assert event_id(KNOWN, event_type, number) == expected
-    assert expected == str(uuid.uuid5(uuid.UUID(KNOWN), f"{event_type}/{number}"))
+    assert event_id("acme", KNOWN, event_type, number) == expected
+    assert expected == str(uuid.uuid5(uuid.UUID(KNOWN), f"acme/{event_type}/{number}"))
 
 
 def test_event_ids_differ_by_each_part() -> None:
     other = "019aa4d2-6c00-7000-8000-000000000002"
-    made = {event_id(r, t, n) for r in (KNOWN, other) for t in ("a", "b") for n in (0, 1)}
-    assert len(made) == 8
+    made = {
+        event_id(who, about, kind, number)
+        for who in ("acme", "globex")
+        for about in (KNOWN, other)
+        for kind in ("a", "b")
+        for number in (0, 1)
+    }
+    assert len(made) == 16

@@ -181,5 +181,15 @@ def test_events_made_again_have_the_same_ids(world: World) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_two_tenants_that_use_one_request_id_share_no_event_id() -> None:
+    ids: dict[str, bytes | None] = {}
+    for who in neighbours(2):
+        world = World(rules(tenant(who)))
+        world.take(world.request(1, who=who, event_id=ONE))
+        assert len(world.said) == 3
+        ids |= {f"{who} {number}": dict(out.headers)["ce_id"] for number, out in enumerate(world.said)}
+    assert len(set(ids.values())) == len(ids) == 6
+
+
 def test_requests_are_of_the_type_that_publishers_know() -> None:
     assert GenerationRequest.TYPE == "easel.generation.requested.v1"

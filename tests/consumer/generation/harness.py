@@ -111,7 +111,7 @@ class Installation:
 
     def record(self, assigned: JobAssigned | DeleteAssigned, partition: int) -> Outgoing:
         envelope = Envelope(
-            id=event_id(assigned.request_id, assigned.TYPE, assigned.attempt),
+            id=event_id(assigned.tenant, assigned.request_id, assigned.TYPE, assigned.attempt),
             type=assigned.TYPE,
             source="easel",
             subject=assigned.request_id,
@@ -148,7 +148,7 @@ class Installation:
             alone=alone,
         )
         envelope = Envelope(
-            id=event_id(event.request_id, event.TYPE, min_attempt),
+            id=event_id(event.tenant, event.request_id, event.TYPE, min_attempt),
             type=event.TYPE,
             source="easel",
             subject=event.request_id,
