@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from consumer.admission.ledger import FORMAT, Init, restore
 from consumer.admission.state import PartitionState
@@ -11,9 +10,9 @@ from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.settings import Settings
 from schemas.topics import Topics
-from transport.errors import Misconfigured, Undecided
+from transport.decided import require_decided
+from transport.errors import Misconfigured
 from transport.group import GroupConsumer
-from transport.reader import read_bounds
 from transport.records import TopicPartition
 from transport.tail import read_partition
 
@@ -22,10 +21,6 @@ __all__ = ["restore_partition"]
 # A broker that has just come back may for a moment know less than was read from it.
 _ABOVE_RANGE_TRIES = 20
 _ABOVE_RANGE_WAIT_S = 0.25
-
-_DECIDED_WITHIN_S = 5.0
-"""The markers of what the fence aborted are written before it ends; a broker that has just come back may be slower."""
-_DECIDED_LOOK_S = 0.05
 
 _log = logger("admission")
 
@@ -39,7 +34,8 @@ async def restore_partition(
     missing, another installation's, of a newer format, or ahead of its topics; ``Undecided`` while its end is hidden.
     """
     topics = Topics(settings.kafka.prefix)
-    await _require_decided(settings, TopicPartition(topics.ledger, partition), consumer)
+    # What was committed behind an open transaction would else be decided again.
+    await require_decided(settings.kafka, [TopicPartition(topics.ledger, partition)])
     restored = await restore(read_partition(settings.kafka, topics.ledger, partition))
     init = _require_init(restored.init, settings, cluster_id, f"{topics.ledger}[{partition}]")
     state = restored.state
@@ -48,25 +44,6 @@ async def restore_partition(
     inputs = {TopicPartition(topic, partition): name for name, topic in topics.inputs().items()}
     await _require_offsets_in_range(state, inputs, consumer, metrics)
     return state
-
-
-async def _require_decided(settings: Settings, ledger: TopicPartition, consumer: GroupConsumer) -> None:
-    """Nothing of the ledger is hidden: what was committed behind an open transaction would else be decided again.
-
-    The fence has aborted what its older owners left open, so no transaction has any business here.
-    """
-    _, written = (await read_bounds(settings.kafka, [ledger], isolation="read_uncommitted"))[ledger]
-    deadline = time.monotonic() + _DECIDED_WITHIN_S
-    while (decided := (await consumer.end_offsets([ledger]))[ledger]) < written:
-        if time.monotonic() > deadline:
-            raise Undecided(
-                f"a transaction hides the end of the ledger, offsets {decided} to {written - 1}: the partition is not"
-                " served",
-                "if the broker has lost the end of one, `kafka-transactions.sh find-hanging` and `abort` end it;"
-                " docs/operations.md says more",
-                where=f"{ledger.topic}[{ledger.partition}]",
-            )
-        await asyncio.sleep(_DECIDED_LOOK_S)
 
 
 def _require_init(init: Init | None, settings: Settings, cluster_id: str, where: str) -> Init:

@@ -27,6 +27,7 @@ from ops.ledger.history import History
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.settings import Settings
 from schemas.topics import Topics
+from transport.decided import require_decided
 from transport.errors import Misconfigured
 from transport.group import GroupConsumer
 from transport.partitioning import partition_of
@@ -63,7 +64,8 @@ class Rebuilt:
 async def rebuild(settings: Settings, *, dry_run: bool = False, say: Callable[[str], None] = lambda _: None) -> Rebuilt:
     """Make again each partition of the ledger that has lost its mark. May be repeated.
 
-    Raises ``Misconfigured`` where that can't be done safely; ``TransportError`` when a broker fails: do it again.
+    Raises ``Misconfigured`` where that can't be done safely, ``Undecided`` while a transaction hides a part of what has
+    to be read; ``TransportError`` when a broker fails: do it again.
     """
     files = RuleFiles(settings, Metrics())
     await ensure_topics(settings.kafka, specs_of(settings, files.catalog, files.directory))
@@ -78,6 +80,7 @@ async def rebuild(settings: Settings, *, dry_run: bool = False, say: Callable[[s
             lost = await _lost(settings, lost)
         done = Rebuilt(lost)
         if lost:
+            await _require_whole(settings, lost)
             say(f"{len(lost)} partitions of the ledger have lost their mark; reading usage and results")
             await _make_again(settings, files, done, producers, say)
     return done
@@ -87,6 +90,15 @@ async def _lost(settings: Settings, partitions: Iterable[int]) -> list[int]:
     name = Topics(settings.kafka.prefix).ledger
     books = {number: await ledger.restore(read_partition(settings.kafka, name, number)) for number in partitions}
     return [number for number, book in books.items() if book.init is None]
+
+
+async def _require_whole(settings: Settings, lost: Iterable[int]) -> None:
+    """Neither marks nor history are hidden: what was left out would be charged, or could run, a second time."""
+    topics = Topics(settings.kafka.prefix)
+    history = [
+        TopicPartition(name, n) for name in (topics.usage, topics.results) for n in range(settings.kafka.partitions)
+    ]
+    await require_decided(settings.kafka, [*(TopicPartition(topics.ledger, n) for n in lost), *history])
 
 
 async def _take_over(settings: Settings, partition: int, open_: AsyncExitStack) -> FencedProducer:

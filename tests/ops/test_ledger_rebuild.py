@@ -16,8 +16,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from consumer.admission.quota import Account
 from consumer.faults import EXIT_CODE, VARIABLE
 from consumer.process import EXIT_CONFIGURATION
+from ops.cli.terminal import ExitCode
 from schemas.ids import new_id
 from schemas.settings import Settings
+from tests.consumer.admission.test_hidden_ledger import left_open
 from tests.consumer.admission.test_service import report
 from tests.consumer.admission.world import failed, succeeded
 from tests.consumer.generation.harness import environment
@@ -172,3 +174,31 @@ async def test_done_twice_at_once_one_gives_way(house: House) -> None:
     both = await asyncio.gather(*(command(house, "ledger", "rebuild") for _ in range(2)))
     assert 0 in {one.code for one in both}, [one.err for one in both]
     await require_made_again(house, lost)
+
+
+@pytest.mark.timeout(120)
+async def test_while_a_part_of_the_history_is_hidden_it_is_not_done(house: House) -> None:
+    """What lies behind a transaction that nobody ends would be forgotten, and charged or run a second time."""
+    stage = await house.admission().ready()
+    await house.publish(house.request("acme"))
+    await house.until(lambda found: kinds(found)["generation.accepted"] == 1)
+    stage.signal(signal.SIGTERM)
+    await stage.ended()
+    await lose(house, house.topics.ledger)
+    assert "1 that were open would fail" in (await command(house, "ledger", "rebuild", "--dry-run")).out
+    home = partition_of(b"acme", house.settings.kafka.partitions)
+    for topic, arguments in (
+        (house.topics.usage, ["--dry-run"]),
+        (house.topics.results, []),
+        (house.topics.ledger, []),
+    ):
+        hanging = await left_open(house, topic, home)
+        refused = await command(house, "ledger", "rebuild", *arguments)
+        assert refused.code == ExitCode.UNAVAILABLE, (topic, refused.out, refused.err)
+        assert f"a transaction hides the end of {topic}[{home}]" in refused.err
+        assert "kafka-transactions.sh" in refused.err
+        await hanging.abort_transaction()
+        await hanging.stop()
+    rebuilt = await command(house, "ledger", "rebuild")
+    assert rebuilt.code == 0, rebuilt.err
+    assert "1 that were open failed" in rebuilt.out

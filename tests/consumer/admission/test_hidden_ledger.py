@@ -21,8 +21,8 @@ async def house(settings: Settings, tmp_path: Path) -> AsyncIterator[House]:
     house.close()
 
 
-async def left_open(house: House, partition: int) -> Any:
-    """The producer of another transactional id, whose transaction on this partition of the ledger is open."""
+async def left_open(house: House, topic: str, partition: int) -> Any:
+    """The producer of another transactional id, whose transaction on this partition is open."""
     producer = aiokafka.AIOKafkaProducer(
         bootstrap_servers=house.settings.kafka.bootstrap_servers,
         transactional_id=f"{house.settings.kafka.prefix}-somebody",
@@ -30,7 +30,7 @@ async def left_open(house: House, partition: int) -> Any:
     )
     await producer.start()
     await producer.begin_transaction()
-    await producer.send_and_wait(house.topics.ledger, key=b"foreign", value=b"{}", partition=partition)
+    await producer.send_and_wait(topic, key=b"foreign", value=b"{}", partition=partition)
     return producer
 
 
@@ -38,7 +38,7 @@ async def test_the_partition_is_refused_with_cause_and_remedy_and_served_once_it
     home = partition_of(b"acme", house.settings.kafka.partitions)
     request = house.request("acme")
     first = await house.admission().ready()
-    hanging = await left_open(house, home)
+    hanging = await left_open(house, house.topics.ledger, home)
     # Committed, and in the ledger hidden behind the open transaction.
     await house.publish(request)
     await house.until(lambda found: kinds(found) == ["generation.accepted"])
@@ -48,7 +48,7 @@ async def test_the_partition_is_refused_with_cause_and_remedy_and_served_once_it
     where = f"{house.topics.ledger}[{home}]"
     await second.until(lambda: where in second.get("/health/ready")[1], 40, "it does not say what it waits for")
     said = second.get("/health/ready")[1]
-    assert "a transaction hides the end of the ledger" in said
+    assert f"a transaction hides the end of {where}" in said
     assert "kafka-transactions.sh" in said
     (line,) = [line for line in second.lines() if line.get("kind") == "Undecided"][:1]
     assert where in line["reason"] and "kafka-transactions.sh" in line["reason"]
