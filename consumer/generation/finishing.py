@@ -62,10 +62,15 @@ class Finisher:
         job.closing = True
         self._spawn(self._finish(job))
 
-    def fail(self, job: Job, code: Code, message: str, *, param: str | None = None) -> None:
-        """End it without a picture. ``param``: the field of the request that is at fault, if one is."""
+    def fail(
+        self, job: Job, code: Code, message: str, *, param: str | None = None, retryable: bool | None = None
+    ) -> None:
+        """End it without a picture. ``param``: the field of the request that is at fault, if one is.
+
+        ``retryable``: whether another attempt could end better, where the code alone does not say so.
+        """
         job.closing = True
-        self._spawn(self._fail(job, code, message, param))
+        self._spawn(self._fail(job, code, message, param, retryable=retryable))
 
     def replay(self, job: Job, manifest: Manifest) -> None:
         """An earlier run of it got as far as its manifest: report that."""
@@ -140,11 +145,13 @@ class Finisher:
         fault("generation.after_outcome")
         self._end(job, result, images=len(manifest.outputs), engine_s=round(job.engine_s, 3))
 
-    async def _fail(self, job: Job, code: Code, message: str, param: str | None = None) -> None:
+    async def _fail(
+        self, job: Job, code: Code, message: str, param: str | None = None, *, retryable: bool | None = None
+    ) -> None:
         whose = ErrorType.SERVER if param is None and code is not Code.CONTENT_BLOCKED else ErrorType.INVALID_REQUEST
         cause = ErrorBody(message=message, type=whose, param=param, code=code)
         fault("generation.before_outcome")
-        await self._reports.failed(job, cause, retryable=code in _RETRYABLE)
+        await self._reports.failed(job, cause, retryable=code in _RETRYABLE if retryable is None else retryable)
         fault("generation.after_outcome")
         self._end(job, "failed", code=code.value, reason=message)
 

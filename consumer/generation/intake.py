@@ -137,6 +137,13 @@ class Intake:
             if not job.closing:
                 self._finisher.fail(job, Code.STORE_FAILED, "the object store can't be reached")
             return
+        except Exception:
+            # Memory that ran out, for one: nobody knows that it is the job's fault, so another attempt may be made.
+            _log.exception("a job could not be looked up", **job.log_facts())
+            if not job.closing:
+                message = "the worker could not get what this is made from"
+                self._finisher.fail(job, Code.INTERNAL_ERROR, message, retryable=True)
+            return
         if job.closing:
             return
         if manifest is not None:

@@ -28,6 +28,8 @@ _HELD_BYTES = 512 * 2**20
 """Sources in memory beyond which no more are fetched."""
 _LOOK_S = 0.1
 _AT_ONCE = 4
+"""Fetched. They are unpacked one after the other: a file of some kilobytes takes half a gigabyte for that moment."""
+_STRIP_PIXELS = 2**20
 _FORMATS = tuple(name.upper() for name in EXTENSIONS)
 _MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"})
 
@@ -49,6 +51,7 @@ class Sources:
         self._store = store
         self._jobs = jobs
         self._fetching = asyncio.Semaphore(_AT_ONCE)
+        self._unpacking = asyncio.Lock()
 
     async def fetch(self, job: Job) -> None:
         """Have the source, and the mask, of a job that names some.
@@ -64,7 +67,8 @@ class Sources:
                 await asyncio.sleep(_LOOK_S)
             source = await self._read("source_image", asked.source_image)
             mask = None if asked.mask_image is None else await self._read("mask_image", asked.mask_image)
-            job.source = await asyncio.to_thread(read_sources, asked, source, mask)
+            async with self._unpacking:
+                job.source = await asyncio.to_thread(read_sources, asked, source, mask)
 
     async def _read(self, param: str, key: str) -> bytes:
         try:
@@ -91,36 +95,48 @@ class Sources:
 def read_sources(asked: Parameters, source: bytes, mask: bytes | None) -> Source:
     """Files as pixels: scaled until they fill the size that is asked for, and cut around their middle.
 
-    Raises ``SourceError(source_invalid)``.
+    Raises ``SourceError(source_invalid)``, and ``MemoryError``: that is this worker's trouble, not the file's.
     """
     size = asked.width, asked.height
     picture = _opened("source_image", source)
+    sides, pixels = picture.size, _fitted(picture, size)
+    # It is the large one, and need not be there while the mask is unpacked.
+    del picture
     if mask is None:
-        return Source(_fitted(picture, size))
+        return Source(pixels)
     cut = _opened("mask_image", mask)
-    if cut.size != picture.size:
-        raise _invalid("mask_image", f"it is {_sides(cut)}, and the source {_sides(picture)}: they must be alike")
-    return Source(_fitted(picture, size), _white(cut, size))
+    if cut.size != sides:
+        raise _invalid("mask_image", f"it is {_sides(cut.size)}, and the source {_sides(sides)}: they must be alike")
+    return Source(pixels, _white(cut, size))
 
 
 def _opened(param: str, data: bytes) -> Image.Image:
     """A picture upright and in colour, what is transparent being white."""
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         if image.width * image.height > MAX_SOURCE_PIXELS:
-            raise _invalid(param, f"it is {_sides(image)}: more than {MAX_SOURCE_PIXELS} pixels")
+            raise _invalid(param, f"it is {_sides(image.size)}: more than {MAX_SOURCE_PIXELS} pixels")
         if image.mode not in _MODES:
             raise _invalid(param, f"its pixels are of the mode {image.mode}: save it with 8 bits a colour")
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            seen = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
-        return upright.convert("RGB")
-    except SourceError:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.has_transparency_data:
+            return _on_white(image)
+        return image if image.mode == "RGB" else image.convert("RGB")
+    except (SourceError, MemoryError):
         raise
     except Exception as error:
         # Broken files make Pillow raise whatever its decoders come upon.
         raise _invalid(param, "it is no picture that can be read: give a whole png, jpeg or webp") from error
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    # By strips: each step over the whole of it would hold one more copy of 128 MiB.
+    ground = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        ground.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+    return ground
 
 
 def _fitted(image: Image.Image, size: tuple[int, int]) -> Pixels:
@@ -131,8 +147,8 @@ def _white(image: Image.Image, size: tuple[int, int]) -> Mask:
     return np.asarray(ImageOps.fit(image.convert("L"), size, Image.Resampling.BILINEAR)) >= 128
 
 
-def _sides(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
+def _sides(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _invalid(param: str, why: str) -> SourceError:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import psutil
 
 from ops.local.ports import free_port
 from schemas.envelope import Envelope
@@ -264,3 +267,15 @@ def succeeded(ends: Sequence[JobSucceeded | JobFailed]) -> list[JobSucceeded]:
     for end in ends:
         assert isinstance(end, JobSucceeded), end
     return [end for end in ends if isinstance(end, JobSucceeded)]
+
+
+@contextlib.contextmanager
+def little_memory(mib: int, pid: int | None = None) -> Iterator[None]:
+    """A process, or ours, gets no more than so much beside what it has."""
+    process = psutil.Process(pid)
+    before = process.rlimit(psutil.RLIMIT_AS)
+    process.rlimit(psutil.RLIMIT_AS, (process.memory_info().vms + mib * 2**20, before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_AS, before)

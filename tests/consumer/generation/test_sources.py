@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import struct
+import sys
+import threading
 import zlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -13,12 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from consumer.generation.jobs import Job
+from consumer.generation import sources
+from consumer.generation.jobs import Job, Source
 from consumer.generation.sources import SourceError, Sources, read_sources
 from schemas.errors import Code
+from schemas.requests import Parameters
 from schemas.settings import Settings
 from schemas.sources import source_key
-from tests.consumer.generation.harness import job, parameters
+from tests.consumer.generation.harness import job, little_memory, parameters
 from transport.objects import ObjectStore
 
 RED, BLUE = (220, 20, 30), (10, 40, 200)
@@ -66,13 +71,40 @@ def test_what_is_transparent_is_white() -> None:
     assert read_sources(parameters(), file_of(clear), None).pixels.min() == 255
 
 
-def test_a_photograph_is_turned_upright() -> None:
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_half_transparent_lies_on_white_in_every_strip(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    clear = Image.fromarray(drawn).quantize(64) if mode == "P" else Image.fromarray(drawn).convert(mode)
+    seen = clear.convert("RGBA")
+    whole = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    # The last strip is a short one.
+    monkeypatch.setattr(sources, "_STRIP_PIXELS", 64 * 10)
+    assert np.array_equal(read_sources(parameters(), file_of(clear), None).pixels, np.asarray(whole))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_photograph_is_turned_upright(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    lying = picture(64, 64)
-    lying.paste(BLUE, (0, 0, 64, 32))
-    pixels = read_sources(parameters(), file_of(lying, "JPEG", exif=exif, quality=100), None).pixels.astype(int)
+    lying = picture(96, 64)
+    lying.paste(BLUE, (0, 0, 96, 32))
+    pixels = read_sources(parameters(), file_of(lying, kind, exif=exif, quality=100), None).pixels.astype(int)
     assert np.abs(pixels[:, -20:] - BLUE).max() <= 12
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+def test_a_large_picture_takes_little_more_memory_than_its_pixels() -> None:
+    # 128 MiB each: the picture, and what it is on white.
+    large = file_of(picture(8_192, 4_096, "RGBA", (0, 0, 0, 0)))
+    with little_memory(320):
+        assert read_sources(parameters(), large, large).pixels.min() == 255
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+def test_that_memory_runs_out_is_not_the_files_fault() -> None:
+    large = file_of(picture(8_192, 4_096, "RGBA", (0, 0, 0, 0)))
+    with little_memory(64), pytest.raises(MemoryError):
+        read_sources(parameters(), large, None)
 
 
 def test_a_mask_is_what_is_white() -> None:
@@ -152,3 +184,27 @@ async def test_one_that_is_not_what_its_key_says_or_too_large_is_refused(
         await Sources(store, list[Job]).fetch(asked)
     assert caught.value.code is Code.SOURCE_INVALID
     assert asked.source is None
+
+
+async def test_files_are_unpacked_one_after_the_other(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await put(store, file_of(picture(512, 512)))
+    under_way, most = 0, 0
+    lock = threading.Lock()
+
+    def counted(asked: Parameters, source: bytes, mask: bytes | None) -> Source:
+        nonlocal under_way, most
+        with lock:
+            under_way += 1
+            most = max(most, under_way)
+        try:
+            return read_sources(asked, source, mask)
+        finally:
+            with lock:
+                under_way -= 1
+
+    monkeypatch.setattr(sources, "read_sources", counted)
+    asked = [asking(key) for _ in range(12)]
+    fetching = Sources(store, lambda: asked)
+    await asyncio.gather(*(fetching.fetch(one) for one in asked))
+    assert all(one.source for one in asked)
+    assert most == 1

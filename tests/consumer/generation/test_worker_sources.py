@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from collections.abc import Callable
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from schemas.envelope import Envelope
@@ -14,7 +16,7 @@ from schemas.errors import Code, ErrorType
 from schemas.events import GenerationStep
 from schemas.jobs import JobFailed, JobStarted, JobSucceeded
 from schemas.sources import source_key
-from tests.consumer.generation.harness import Installation, WorkerProcess, job
+from tests.consumer.generation.harness import Installation, WorkerProcess, job, little_memory
 from transport.objects import ObjectStore
 
 Start = Callable[..., WorkerProcess]
@@ -72,3 +74,22 @@ async def test_sources_are_used_and_a_broken_one_ends_its_request_alone(
             last[event.request_id] = (event.step, event.steps)
     assert last[changed.request_id] == (2, 2)
     assert last[painted.request_id] == last[plain.request_id] == (4, 4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+async def test_a_worker_without_memory_blames_nobody_and_goes_on(
+    installation: Installation, worker: Start, objects: ObjectStore
+) -> None:
+    running = await worker().ready()
+    asked = job(source_image=await put(objects, np.zeros((4_096, 8_192, 4), dtype=np.uint8)), strength=0.5)
+    with little_memory(96, running.pid):
+        await installation.assign(asked)
+        (failed,) = await installation.ends(1)
+    assert isinstance(failed, JobFailed)
+    assert (failed.error.code, failed.error.type) == (Code.INTERNAL_ERROR, ErrorType.SERVER)
+    assert failed.error.param is None
+    assert failed.retryable
+    assert "MemoryError" in running.log.read_text()
+    await installation.assign(asked.model_copy(update={"attempt": 2}))
+    (made,) = await installation.until(JobSucceeded)
+    assert made.request_id == asked.request_id
