@@ -153,7 +153,7 @@ class Worker:
             self._notes,
             self._peers,
             outputs,
-            Sources(store, lambda: self._backlog.jobs),
+            Sources(store, lambda: self._backlog.jobs, self._backlog.wanted),
             Deleter(self._backlog, outputs, reports, self._metrics),
             finisher,
             outbox,

@@ -45,16 +45,20 @@ class SourceError(Exception):
 
 
 class Sources:
-    """Fetches what a job is made from, before it is its turn. ``jobs`` are those that are here."""
+    """Fetches what a job is made from, before it is its turn.
 
-    def __init__(self, store: ObjectStore, jobs: Callable[[], Iterable[Job]]) -> None:
+    ``jobs`` are those that are here; ``wanted`` says of one whether it is still to be run here.
+    """
+
+    def __init__(self, store: ObjectStore, jobs: Callable[[], Iterable[Job]], wanted: Callable[[Job], bool]) -> None:
         self._store = store
         self._jobs = jobs
+        self._wanted = wanted
         self._fetching = asyncio.Semaphore(_AT_ONCE)
         self._unpacking = asyncio.Lock()
 
     async def fetch(self, job: Job) -> None:
-        """Have the source, and the mask, of a job that names some.
+        """Have the source, and the mask, of a job that names some, unless it is called off meanwhile.
 
         Raises ``SourceError``, and ``StoreFailedError`` when the store is away for as long as we try.
         """
@@ -62,13 +66,21 @@ class Sources:
         if asked.source_image is None:
             return
         async with self._fetching:
-            while sum(one.source.nbytes for one in self._jobs() if one.source) > _HELD_BYTES:  # noqa: ASYNC110 - see below
+            while self._wanted(job) and self._full():  # noqa: ASYNC110 - see below
                 # Looked at again, not waited for: jobs end in many ways.
                 await asyncio.sleep(_LOOK_S)
+            if not self._wanted(job):
+                return
             source = await self._read("source_image", asked.source_image)
+            if not self._wanted(job):
+                return
             mask = None if asked.mask_image is None else await self._read("mask_image", asked.mask_image)
             async with self._unpacking:
-                job.source = await asyncio.to_thread(read_sources, asked, source, mask)
+                if self._wanted(job):
+                    job.source = await asyncio.to_thread(read_sources, asked, source, mask)
+
+    def _full(self) -> bool:
+        return sum(one.source.nbytes for one in self._jobs() if one.source) > _HELD_BYTES
 
     async def _read(self, param: str, key: str) -> bytes:
         try:

@@ -149,8 +149,12 @@ async def store(settings: Settings) -> AsyncIterator[ObjectStore]:
         yield store
 
 
-def asking(key: str) -> Job:
-    return Job(job(source_image=key, strength=0.5), None, [])
+def asking(key: str, mask: str | None = None) -> Job:
+    return Job(job(source_image=key, mask_image=mask, strength=0.5), None, [])
+
+
+def always(_: Job) -> bool:
+    return True
 
 
 async def put(store: ObjectStore, data: bytes, *, named_after: bytes | None = None) -> str:
@@ -161,7 +165,7 @@ async def put(store: ObjectStore, data: bytes, *, named_after: bytes | None = No
 
 async def test_it_is_fetched_from_the_store(store: ObjectStore) -> None:
     asked = asking(await put(store, file_of(picture())))
-    await Sources(store, lambda: [asked]).fetch(asked)
+    await Sources(store, lambda: [asked], always).fetch(asked)
     assert asked.source is not None
     assert asked.source.pixels.shape == (64, 64, 3)
     assert asked.source.nbytes == 64 * 64 * 3
@@ -169,7 +173,7 @@ async def test_it_is_fetched_from_the_store(store: ObjectStore) -> None:
 
 async def test_one_that_is_not_there_is_named(store: ObjectStore) -> None:
     with pytest.raises(SourceError, match="there is no object") as caught:
-        await Sources(store, list[Job]).fetch(asking(source_key("acme", "0" * 64, "png")))
+        await Sources(store, list[Job], always).fetch(asking(source_key("acme", "0" * 64, "png")))
     assert caught.value.code is Code.SOURCE_NOT_FOUND
 
 
@@ -181,7 +185,7 @@ async def test_one_that_is_not_what_its_key_says_or_too_large_is_refused(
 ) -> None:
     asked = asking(await put(store, data, named_after=b"other"))
     with pytest.raises(SourceError, match=why) as caught:
-        await Sources(store, list[Job]).fetch(asked)
+        await Sources(store, list[Job], always).fetch(asked)
     assert caught.value.code is Code.SOURCE_INVALID
     assert asked.source is None
 
@@ -204,7 +208,43 @@ async def test_files_are_unpacked_one_after_the_other(store: ObjectStore, monkey
 
     monkeypatch.setattr(sources, "read_sources", counted)
     asked = [asking(key) for _ in range(12)]
-    fetching = Sources(store, lambda: asked)
+    fetching = Sources(store, lambda: asked, always)
     await asyncio.gather(*(fetching.fetch(one) for one in asked))
     assert all(one.source for one in asked)
     assert most == 1
+
+
+async def test_what_is_called_off_while_it_waits_for_memory_gives_its_place_up(store: ObjectStore) -> None:
+    full = asking(source_key("acme", "1" * 64, "png"))
+    # As many bytes as it says, and of no size at all.
+    full.source = Source(np.broadcast_to(np.uint8(0), (2**14, 2**14, 3)))
+    called_off = [asking(source_key("acme", "0" * 64, "png")) for _ in range(4)]
+    next_one = asking(await put(store, file_of(picture())))
+    fetching = Sources(store, lambda: [full], lambda one: not one.dropped)
+    tasks = [asyncio.create_task(fetching.fetch(one)) for one in (*called_off, next_one)]
+    await asyncio.sleep(0.3)
+    assert not any(task.done() for task in tasks)
+    for one in called_off:
+        one.dropped = True
+    # They look for no object: there is none.
+    await asyncio.wait_for(asyncio.gather(*tasks[:4]), 5)
+    full.source = None
+    await asyncio.wait_for(tasks[4], 5)
+    assert next_one.source is not None
+
+
+@pytest.mark.parametrize("reads", [0, 1, 2])
+async def test_what_is_called_off_between_its_files_fetches_no_more(store: ObjectStore, reads: int) -> None:
+    there = await put(store, file_of(picture()))
+    mask = there if reads == 2 else source_key("acme", "1" * 64, "png")
+    asked = asking(there if reads else source_key("acme", "0" * 64, "png"), mask)
+    looks = 0
+
+    def wanted(_: Job) -> bool:
+        nonlocal looks
+        looks += 1
+        # Once before it waits and once after, then after each file.
+        return looks <= (0, 2, 3)[reads]
+
+    await Sources(store, list[Job], wanted).fetch(asked)
+    assert asked.source is None
