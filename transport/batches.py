@@ -26,9 +26,14 @@ class Sent(NamedTuple):
     tp: TopicPartition
     held: list[int]
 
+    @property
+    def failed(self) -> bool:
+        """The broker has refused it, or the client has given it up."""
+        return self.future.done() and (self.future.cancelled() or self.future.exception() is not None)
+
     def acks(self) -> Iterator[tuple[int, Ack]]:
         """Of each record it holds, if it is acknowledged."""
-        if not self.future.done() or self.future.cancelled() or self.future.exception() is not None:
+        if not self.future.done() or self.failed:
             return
         written = self.future.result()
         for position, number in enumerate(self.held):

@@ -206,18 +206,15 @@ class Publisher:
         producer = self._producer
         try:
             await send_batches(producer, outs, sent)
-        except kafka.KafkaError:
+            for batch in sent:
+                await batch.future
+        except Exception:
             # What is on its way already may be acknowledged, and is then not to be repeated.
             if sent:
                 await asyncio.wait([batch.future for batch in sent])
-            raise
-        for batch in sent:
-            try:
-                await batch.future
-            except kafka.KafkaError:
-                await asyncio.wait([batch.future for batch in sent])
+            if any(batch.failed for batch in sent):
                 await self._renew(producer)
-                raise
+            raise
 
     async def _send_best_effort(self) -> None:
         while True:
