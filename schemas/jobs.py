@@ -51,7 +51,7 @@ class JobStarted(Outcome):
     TYPE: ClassVar[str] = "easel.job.started.v1"
     alone: bool = False
     start: int = 0
-    """Which start of this attempt on this worker, from 1: a report that was repeated is not one more. 0: not told."""
+    """Which of all starts that this worker has reported: a report that was repeated is not one more. 0: not told."""
 
 
 class JobReleased(Outcome):

@@ -89,7 +89,7 @@ def read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | Ende
         traceparent=content["traceparent"],
         attempt=content["attempt"],
         failures=content.get("failures", _failures_before(content)),
-        starts=tuple(Start(*start) for start in content.get("started", _starts_before(content))),
+        starts=tuple(Start(*start[: len(Start._fields)]) for start in content.get("started", _starts_before(content))),
         alone=content.get("alone", False),
         cancel_requested=content.get("cancel_requested", False),
         dispatched_ms=content["dispatched_ms"],

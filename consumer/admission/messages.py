@@ -125,7 +125,7 @@ def control(
     return Outgoing(
         topic=rules.topics.control,
         value=envelope.data,
-        key=key.request_id.encode(),
+        key=f"{key.tenant}/{key.request_id}".encode(),
         headers=envelope.headers(),
         partition=rules.partition,
     )

@@ -25,7 +25,7 @@ class Start(NamedTuple):
     attempt: int
     alone: bool
     number: int = 0
-    """Which of its starts there; 0 where that was not told."""
+    """Which of the worker's starts; 0 where that was not told."""
 
     @classmethod
     def of(cls, event: JobStarted) -> Start:

@@ -28,7 +28,7 @@ async def announce(by_job: Mapping[Job, Sequence[int]], reports: Reports, *, clo
         _log.info(
             "job started",
             alone=job.alone,
-            start=job.starts,
+            start=job.start,
             **prompt_facts(job.parameters.prompt),
             **job.log_facts(),
         )

@@ -56,7 +56,8 @@ class Job:
     """Fetched before it may run, if it is made from one."""
     previewed: dict[int, float] = field(default_factory=dict)
     """When a preview of a picture was last told of, by its index."""
-    starts: int = 0
+    start: int = 0
+    """The number of its newest start among all that this worker has reported."""
     losses: int = 0
     """Engine processes that were lost with nothing but it."""
     engine_s: float = 0.0

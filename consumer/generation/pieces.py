@@ -21,8 +21,9 @@ def by_job(pieces: Iterable[Piece[Job]]) -> dict[Job, list[int]]:
 
 
 def name_of(piece: Piece[Job]) -> str:
-    """What the engine calls it."""
-    return f"{piece.owner.assigned.request_id}/{piece.owner.assigned.attempt}/{piece.index}"
+    """What the engine calls it. With its tenant: another may use the same id, by chance or to see what comes of it."""
+    assigned = piece.owner.assigned
+    return f"{assigned.tenant}/{assigned.request_id}/{assigned.attempt}/{piece.index}"
 
 
 def batch_of(key: BatchKey, pieces: Sequence[Piece[Job]]) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import time
 from collections.abc import Iterable, Sequence
 
@@ -47,11 +48,13 @@ class Reports:
         self._partitions = partitions
         self._worker = worker
         self._progress: dict[JobKey, float] = {}
+        # Not of a job: one that is given away and comes back begins anew, and is no repetition.
+        self._starts = itertools.count(1)
 
     async def started(self, jobs: Sequence[Job]) -> None:
         """The engine is about to get these; returns when admission is sure to learn so."""
         for job in jobs:
-            job.starts += 1
+            job.start = next(self._starts)
             job.announced = True
         await self._outbox.deliver([self._start_of(job) for job in jobs])
         for job in jobs:
@@ -62,7 +65,7 @@ class Reports:
                 attempt=assigned.attempt,
                 steps=job.parameters.denoising_steps,
             )
-            self._publisher.publish_nowait(self._progress_record(job, begun, str(job.starts)))
+            self._publisher.publish_nowait(self._progress_record(job, begun, str(job.start)))
 
     async def released(self, job: Job) -> None:
         """It was begun and is given up through no fault of its own."""
@@ -146,7 +149,7 @@ class Reports:
         event = GenerationStep(
             tenant=assigned.tenant, request_id=assigned.request_id, attempt=assigned.attempt, step=done, steps=steps
         )
-        self._publisher.publish_nowait(self._progress_record(job, event, f"{job.starts}.{done}"))
+        self._publisher.publish_nowait(self._progress_record(job, event, f"{job.start}.{done}"))
 
     def preview(self, job: Job, index: int, step: int, jpeg: bytes) -> None:
         """How one of its pictures looks after ``step`` steps."""
@@ -160,7 +163,7 @@ class Reports:
             steps=job.parameters.denoising_steps,
             image_base64=base64.b64encode(jpeg).decode(),
         )
-        self._publisher.publish_nowait(self._progress_record(job, event, f"{job.starts}.{index}.{step}"))
+        self._publisher.publish_nowait(self._progress_record(job, event, f"{job.start}.{index}.{step}"))
 
     def forget(self, jobs: Iterable[Job]) -> None:
         """Nothing more will be said of these."""
@@ -178,12 +181,12 @@ class Reports:
             attempt=assigned.attempt,
             worker=self._worker,
             alone=job.alone,
-            start=job.starts,
+            start=job.start,
         )
         return self._about(job, event)
 
     def _about(self, job: Job, event: Outcome) -> Outgoing:
-        return self._to_admission(event, job.traceparent, f"{event.attempt}.{self._worker}.{job.starts}")
+        return self._to_admission(event, job.traceparent, f"{event.attempt}.{self._worker}.{job.start}")
 
     def _to_admission(self, event: Outcome, traceparent: str | None, number: str) -> Outgoing:
         tenant = event.tenant.encode()

@@ -184,7 +184,7 @@ class Installation:
         deadline = time.monotonic() + within_s
         while True:
             ends = [event for event in await self.outcomes() if isinstance(event, TERMINAL)]
-            if len({event.request_id for event in ends}) >= count:
+            if len({(event.tenant, event.request_id) for event in ends}) >= count:
                 return ends
             assert time.monotonic() < deadline, f"{len(ends)} of {count} jobs have ended within {within_s} s"
             await asyncio.sleep(0.1)
