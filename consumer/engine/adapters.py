@@ -8,38 +8,39 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from consumer.engine.contract import EngineError
-from consumer.engine.loading import is_out_of_memory
+from consumer.engine.lora_files import load_onto, read, seen_of
+from consumer.engine.slots import MisfitError, Packed, Slots, pack, prepare_slots
+from schemas.catalog import ModelCard
 from schemas.errors import Code
 
-__all__ = ["Adapters"]
-
-_COPY = "adapter.safetensors"
+__all__ = ["Adapters", "adapters_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """``label``: what the pipeline knows this version of the file as. ``seen``: by which a change is noticed."""
+    """``label``: what the pipeline knows this version of the file as, or knew until it was ``packed`` for slots.
+    ``seen``: by which a change is noticed."""
 
     label: str
+    packed: Packed | None
     seen: tuple[int, int, int] | None
     sha256: str
 
 
 class Adapters:
     """The adapters of one pipeline. ``files``: those that the catalogue allows, by name; the ``kept`` used last stay
-    loaded."""
+    loaded. ``slots``: of a model that is compiled for them."""
 
-    def __init__(self, pipeline: Any, files: Mapping[str, Path], kept: int) -> None:
+    def __init__(self, pipeline: Any, files: Mapping[str, Path], kept: int, slots: Slots | None = None) -> None:
         self._pipeline = pipeline
+        self._slots = slots
         self._files = files
         self._kept = kept
         self._loaded: OrderedDict[str, _Loaded] = OrderedDict()
@@ -53,21 +54,32 @@ class Adapters:
             return False
         return any(part.startswith("text_encoder") for part, on in self._pipeline.get_list_adapters().items() if on)
 
+    @property
+    def to_warm(self) -> Sequence[tuple[tuple[str, float], ...]]:
+        """What is to be drawn with before the first request, so that it need not wait for the compiler."""
+        readable = [name for name, path in self._files.items() if path.is_file()]
+        return ([((readable[0], 1.0),)] if self._slots is not None and readable else []) + [()]
+
     def use(self, wanted: Sequence[tuple[str, float]]) -> str:
         """Have exactly these in force, with their scales; a revision of their files (empty for none).
 
         Raises ``EngineError(model_unavailable)`` for one that can't be loaded and never was.
         """
         if not wanted:
-            if self._loaded:
+            if self._loaded or self._slots is not None:
                 self._pipeline.disable_lora()
             return ""
-        found = [(self._fresh(name), scale) for name, scale in wanted]
-        self._pipeline.enable_lora()
-        self._pipeline.set_adapters([one.label for one, _ in found], [scale for _, scale in found])
+        try:
+            found = [(self._fresh(name), scale) for name, scale in wanted]
+            self._put(found)
+        except MisfitError as misfit:
+            assert self._slots is not None  # noqa: S101 - only slots raise it
+            self._leave_slots(self._slots, misfit)
+            return self.use(wanted)
         while len(self._loaded) > max(self._kept, len(wanted)):
             _, dropped = self._loaded.popitem(last=False)
-            self._pipeline.delete_adapters(dropped.label)
+            if dropped.packed is None:
+                self._pipeline.delete_adapters(dropped.label)
         whole = "\0".join(f"{one.sha256}:{scale}" for one, scale in found)
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
@@ -76,7 +88,7 @@ class Adapters:
         path = self._files.get(name)
         if path is None:
             raise EngineError(Code.MODEL_UNAVAILABLE, f"this worker's catalogue has no adapter {name!r}")
-        known, seen = self._loaded.get(name), _seen(path)
+        known, seen = self._loaded.get(name), seen_of(path)
         unchanged = known is not None and known.seen == seen
         refused = known is not None and name in self._refused and self._refused[name] == seen
         if not unchanged and not refused:
@@ -93,57 +105,39 @@ class Adapters:
         return known
 
     def _load(self, name: str, path: Path, seen: tuple[int, int, int] | None, before: _Loaded | None) -> _Loaded:
-        content = _read(path)
+        content = read(path)
         sha256 = hashlib.sha256(content).hexdigest()
         if before is not None and sha256 == before.sha256:
             # Touched, or copied over itself.
             return replace(before, seen=seen)
         self._versions += 1
         label = f"{name.replace('.', '-')}-{self._versions}"
-        try:
-            with warnings.catch_warnings(), TemporaryDirectory(prefix="easel-adapter-") as folder:
-                # Several at a time are what this is for.
-                warnings.filterwarnings("ignore", message="Already found a `peft_config`")
-                # A file, for its header says how strong it is (alpha). Of our own, for tensors stay mapped to their
-                # file: when another writes to that, the process is killed (SIGBUS).
-                (Path(folder) / _COPY).write_bytes(content)
-                self._pipeline.load_lora_weights(
-                    folder, weight_name=_COPY, adapter_name=label, use_safetensors=True, local_files_only=True
-                )
-        except Exception as error:
-            self._forget(label)
-            if is_out_of_memory(error):
-                raise
-            raise _unusable(path, f"it does not fit this model ({type(error).__name__})") from error
-        if label not in {one for labels in self._pipeline.get_list_adapters().values() for one in labels}:
-            raise _unusable(path, "none of its tensors are of this model")
-        if before is not None:
+        load_onto(self._pipeline, path, content, label)
+        packed = None if self._slots is None else pack(self._pipeline, label)
+        if before is not None and before.packed is None:
             self._pipeline.delete_adapters(before.label)
         self._refused.pop(name, None)
-        return _Loaded(label, seen, sha256)
+        return _Loaded(label, packed, seen, sha256)
 
-    def _forget(self, label: str) -> None:
-        """What a failed load left behind."""
-        if label in {one for labels in self._pipeline.get_list_adapters().values() for one in labels}:
-            self._pipeline.delete_adapters(label)
+    def _put(self, found: Sequence[tuple[_Loaded, float]]) -> None:
+        if self._slots is not None:
+            self._slots.put([(one.packed, scale) for one, scale in found if one.packed is not None])
+            return
+        self._pipeline.enable_lora()
+        self._pipeline.set_adapters([one.label for one, _ in found], [scale for _, scale in found])
 
-
-def _seen(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def _read(path: Path) -> bytes:
-    if path.suffix != ".safetensors":
-        raise _unusable(path, "it is not a .safetensors file; a pickle would run whatever its author put into it")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unusable(path, f"it can't be read: {error.strerror}") from None
+    def _leave_slots(self, slots: Slots, misfit: MisfitError) -> None:
+        print(
+            f"{misfit}: until this worker starts again, the model is compiled anew for each adapter and scale",
+            file=sys.stderr,
+            flush=True,
+        )
+        slots.remove()
+        self._slots = None
+        self._loaded.clear()
 
 
-def _unusable(path: Path, why: str) -> EngineError:
-    return EngineError(Code.MODEL_UNAVAILABLE, f"the adapter {path.name!r} can't be used: {why}")
+def adapters_of(pipeline: Any, card: ModelCard) -> Adapters:
+    """Those of the card. To be called before the model is compiled: see ``Slots``."""
+    files = {name: adapter.file for name, adapter in card.adapters.items()}
+    return Adapters(pipeline, files, card.max_loaded_adapters, prepare_slots(pipeline, card))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from consumer.engine.adapters import Adapters
+from consumer.engine.adapters import Adapters, adapters_of
 from consumer.engine.continuous import Drawn, run_together, stand_in
 from consumer.engine.contract import (
     Batch,
@@ -93,8 +93,7 @@ class DiffusersEngine:
         self._revision = weights_revision(pipeline_folder(card), overlay.file if overlay else None)
         self._pipeline = pipeline = load_pipeline(card)
         self._card = card
-        files = {name: adapter.file for name, adapter in card.adapters.items()}
-        self._adapters = Adapters(pipeline, files, card.max_loaded_adapters)
+        self._adapters = adapters_of(pipeline, card)
         self._adapters_revision = ""
         self._forms = forms_of(pipeline, card.kinds)
         self._previewer = Previewer(pipeline, card.previews_every)
@@ -111,10 +110,11 @@ class DiffusersEngine:
         """A picture of the default size in two steps, and two at once. What can't be compiled here runs as it is, and
         says so."""
         card = self._card
-        if card is None:
+        if card is None or self._adapters is None:
             return
         try:
-            self._warm_up(card, 1)
+            for adapters in self._adapters.to_warm:
+                self._warm_up(card, 1, adapters)
         except EngineError as error:
             if card.compile == "none" or error.code is Code.OUT_OF_MEMORY:
                 raise
@@ -126,9 +126,9 @@ class DiffusersEngine:
         if card.max_batch_images > 1:
             self._footprint = self._measured(card)
 
-    def _warm_up(self, card: ModelCard, images: int) -> None:
+    def _warm_up(self, card: ModelCard, images: int, adapters: tuple[tuple[str, float], ...] = ()) -> None:
         given = card.defaults
-        shape = Shape(given.width, given.height, min(_WARM_STEPS, given.steps), given.guidance)
+        shape = Shape(given.width, given.height, min(_WARM_STEPS, given.steps), given.guidance, adapters=adapters)
         items = tuple(Item(str(number), "", number) for number in range(images))
         self.generate(Batch("", shape, items), lambda _: None, lambda _: False)
 
