@@ -18,6 +18,7 @@ __all__ = [
     "Misconfigured",
     "NotFound",
     "OffsetsUnknown",
+    "TooLarge",
     "TransportError",
     "Unavailable",
     "Undecided",
@@ -70,6 +71,10 @@ class Misconfigured(TransportError):
     """A person has to change something; trying again does not help."""
 
 
+class TooLarge(Misconfigured):
+    """A record, or a batch of them, is larger than the topic takes: it can't be written as it is."""
+
+
 class NotFound(TransportError):
     """No such object."""
 
@@ -113,7 +118,7 @@ def translated(err: BaseException, what: str, where: str) -> TransportError:
     if isinstance(err, _SIGN_IN):
         return Misconfigured(detail, "check security_protocol, sasl_mechanism, username and password", where=where)
     if isinstance(err, _TOO_LARGE):
-        return Misconfigured(detail, "bound the size before sending, or raise max.message.bytes", where=where)
+        return TooLarge(detail, "bound the size before sending, or raise max.message.bytes", where=where)
     if isinstance(err, AssertionError) and "Unrecognized partition" in str(err):
         return Misconfigured(detail, "choose a partition that the topic has", where=where)
     if isinstance(err, kafka.OffsetOutOfRangeError | kafka.NoOffsetForPartitionError):

@@ -17,7 +17,7 @@ from aiokafka.helpers import create_ssl_context
 from schemas.connection import KafkaSettings
 from transport import header_names
 from transport.batches import MAX_RECORD_BYTES, Sent, send_batches
-from transport.errors import Misconfigured, TransportError, limited
+from transport.errors import Misconfigured, TooLarge, TransportError, limited
 from transport.records import Ack, Outgoing
 from transport.teardown import end_producer, quiet
 
@@ -125,7 +125,22 @@ class Publisher:
         """Writes ``outs``, in their order within a partition; the ack of each, or why there is none, as for `publish`.
 
         One at a time for a partition: a second call waits for the first. Many small records cost little in this way.
+        `TooLarge` is said only of a record that is so by itself.
         """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
+        found = await self._try_all(outs, timeout_s)
+        if len(outs) > 1:
+            # What is refused is a batch: which record of it is at fault, shows when each goes alone.
+            lost: TransportError | None = None
+            for number in [number for number, one in enumerate(found) if isinstance(one, TooLarge)]:
+                # What comes behind one that may still be written has to wait for it.
+                (found[number],) = [lost] if lost else await self._try_all([outs[number]], deadline - clock())
+                if isinstance(one := found[number], TransportError) and not isinstance(one, TooLarge):
+                    lost = one
+        return found
+
+    async def _try_all(self, outs: Sequence[Outgoing], timeout_s: float) -> list[Ack | TransportError]:
         sent: list[Sent] = []
         failure: TransportError | None = None
         try:

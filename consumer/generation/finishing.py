@@ -17,6 +17,7 @@ from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.outputs import Manifest, Output
+from transport.errors import TooLarge
 
 __all__ = ["Finisher"]
 
@@ -141,7 +142,13 @@ class Finisher:
 
     async def _report_success(self, job: Job, manifest: Manifest, result: str) -> None:
         fault("generation.before_outcome")
-        await self._reports.succeeded(job, manifest)
+        try:
+            await self._reports.succeeded(job, manifest)
+        except TooLarge as error:
+            # A failure is told in less. Told of neither, admission would wait for ever, and so would what it cost.
+            _log.error("an outcome is too large to be told", reason=str(error), **job.log_facts())
+            await self._fail(job, Code.INTERNAL_ERROR, "the broker does not take the report of these pictures")
+            return
         fault("generation.after_outcome")
         self._end(job, result, images=len(manifest.outputs), engine_s=round(job.engine_s, 3))
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from consumer.logs import logger
-from transport.errors import TransportError
+from transport.errors import TooLarge, TransportError
 from transport.kafka import Publisher
 from transport.records import Outgoing
 
@@ -35,7 +35,10 @@ class Outbox:
         self._tasks: dict[tuple[str, int | None], asyncio.Task[None]] = {}
 
     async def deliver(self, outs: Sequence[Outgoing]) -> None:
-        """Returns when all of these are acknowledged, each in the order in which its partition got them."""
+        """Returns when all of these are acknowledged, each in the order in which its partition got them.
+
+        Raises ``TooLarge`` for one that can't be written however often it is tried: only a smaller one can.
+        """
         loop = asyncio.get_running_loop()
         acked = []
         for out in outs:
@@ -76,15 +79,18 @@ class Outbox:
             del self._tasks[place]
 
     async def _publish(self, lot: Sequence[_Waiting]) -> list[_Waiting]:
-        """Once; those that were not acknowledged."""
+        """Once; those that were not acknowledged, and may be another time."""
         found = await self._publisher.publish_all([out for out, _ in lot])
-        failed = []
+        failed, reasons = [], []
         for (out, future), ack in zip(lot, found, strict=True):
-            if isinstance(ack, TransportError):
+            if isinstance(ack, TransportError) and not isinstance(ack, TooLarge):
                 failed.append((out, future))
+                reasons.append(str(ack))
             elif not future.done():
-                future.set_result(None)
+                if isinstance(ack, TooLarge):
+                    future.set_exception(ack)
+                else:
+                    future.set_result(None)
         if failed:
-            reason = next(str(one) for one in found if isinstance(one, TransportError))
-            _log.warning("publishing will be repeated", topic=lot[0][0].topic, records=len(failed), reason=reason)
+            _log.warning("publishing will be repeated", topic=lot[0][0].topic, records=len(failed), reason=reasons[0])
         return failed

@@ -11,7 +11,7 @@ from schemas.connection import KafkaSettings
 from tests.stack import OwnBroker, make_topic
 from tests.transport.members import until
 from transport.batches import MAX_RECORD_BYTES
-from transport.errors import Misconfigured, Unavailable
+from transport.errors import Misconfigured, TooLarge, Unavailable
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Ack, Outgoing, Record
@@ -144,12 +144,11 @@ async def test_of_many_only_those_that_failed_are_said_to_have_failed(kafka: Kaf
 
 
 async def test_after_a_lot_of_several_batches_whose_first_was_refused_the_next_is_written(kafka: KafkaSettings) -> None:
-    """The client tells of the first when it is given the second."""
     topic = await make_topic(kafka, config=[("max.message.bytes", "400000")])
     async with Publisher(kafka, client_id="test") as publisher:
         await publisher.publish(Outgoing(topic, b"first"))
         refused = await publisher.publish_all([Outgoing(topic, b"x" * 450_000)] * 2)
-        assert [type(one) for one in refused] == [Misconfigured] * 2
+        assert [type(one) for one in refused] == [TooLarge] * 2
         (acked,) = await publisher.publish_all([Outgoing(topic, b"next")])
         assert isinstance(acked, Ack), acked
     assert [record.value for record in await _records(kafka, topic)] == [b"first", b"next"]

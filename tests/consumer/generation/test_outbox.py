@@ -11,7 +11,7 @@ from consumer.generation.outbox import Outbox
 from schemas.connection import KafkaSettings
 from tests.stack import OwnBroker, make_topic
 from tests.transport.members import until
-from transport.errors import TransportError
+from transport.errors import TooLarge, TransportError
 from transport.kafka import Publisher
 from transport.records import Ack, Outgoing
 from transport.tail import read_partition
@@ -55,14 +55,26 @@ async def test_what_comes_while_a_lot_is_on_its_way_is_the_next_lot(kafka: Kafka
     assert await _values(kafka, topic, 0) == [b"%d" % number for number in range(50)]
 
 
-async def test_what_was_acknowledged_is_not_repeated_and_holds_up_nobody(kafka: KafkaSettings) -> None:
-    topic = await make_topic(kafka, partitions=2, config=[("max.message.bytes", "400000")])
-    first, refused, late = (
-        Outgoing(topic, bytes([n]) * size, partition=1) for n, size in enumerate((300_000, 450_000, 9))
-    )
+async def test_one_that_can_never_be_written_is_given_back_and_its_mates_are_written(kafka: KafkaSettings) -> None:
+    """Also those that the broker refuses with it, and those of the batches behind."""
+    topic = await make_topic(kafka, config=[("max.message.bytes", "400000")])
+    sizes = (300_000, 450_000, 9, 300_000, 300_000, 9)
+    outs = [Outgoing(topic, bytes([n]) * size, partition=0) for n, size in enumerate(sizes)]
     async with Counting(kafka) as publisher:
         outbox = Outbox(publisher)
-        stuck = asyncio.create_task(outbox.deliver([first, refused, late]))
+        await outbox.deliver([Outgoing(topic, b"before", partition=0)])
+        async with asyncio.timeout(20):
+            told = await asyncio.gather(*(outbox.deliver([out]) for out in outs), return_exceptions=True)
+        assert [type(one) for one in told] == [type(None), TooLarge] + [type(None)] * 4
+        assert publisher.lots == [1, 6], "it was repeated"
+    assert await _values(kafka, topic, 0) == [b"before", *(out.value for out in outs if out is not outs[1])]
+
+
+async def test_a_partition_that_can_not_be_written_holds_up_no_other(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka)
+    async with Counting(kafka) as publisher:
+        outbox = Outbox(publisher)
+        stuck = asyncio.create_task(outbox.deliver([Outgoing(topic, b"x", partition=7)]))
         async with asyncio.timeout(10):
             await outbox.deliver([Outgoing(topic, b"a", partition=0)])
         await until(lambda: len(publisher.lots) > 4)
@@ -70,12 +82,10 @@ async def test_what_was_acknowledged_is_not_repeated_and_holds_up_nobody(kafka: 
         stuck.cancel()
         with pytest.raises(asyncio.CancelledError):
             await stuck
-        # Nobody waits for the refused one any more, nor for what was behind it.
-        async with asyncio.timeout(10):
-            await outbox.deliver([Outgoing(topic, b"b", partition=1)])
+        # Nobody waits for it any more.
+        await until(lambda: publisher.lots[-1] == 0)
         await outbox.close()
     assert await _values(kafka, topic, 0) == [b"a"]
-    assert await _values(kafka, topic, 1) == [first.value, b"b"]
 
 
 async def test_a_broker_that_comes_back_gets_everything_once(own_broker: OwnBroker) -> None:

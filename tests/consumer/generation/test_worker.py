@@ -8,14 +8,18 @@ import io
 import json
 from collections.abc import Callable
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from PIL import Image
 
+from schemas.connection import KafkaSettings
 from schemas.envelope import Envelope
 from schemas.errors import Code
 from schemas.events import DeadLetter, GenerationStarted, GenerationStep
 from schemas.jobs import JobFailed, JobStarted, JobSucceeded
 from schemas.outputs import Manifest, manifest_key
 from tests.consumer.generation.harness import Installation, WorkerProcess, job, succeeded
+from transport.kafka import client_options
 from transport.objects import ObjectStore
 from transport.records import Outgoing
 
@@ -110,6 +114,24 @@ async def test_a_manifest_that_is_there_is_reported_without_the_engine(
     assert again.attempt == 2
     assert again.outputs == before.outputs
     assert running.metric("easel_generation_batches_total") == 1
+
+
+async def test_an_outcome_that_the_broker_does_not_take_becomes_a_failure(
+    installation: Installation, worker: Start, kafka: KafkaSettings
+) -> None:
+    await worker().ready()
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    await admin.start()
+    limit = ConfigResource(ConfigResourceType.TOPIC, installation.topics.outcomes, {"max.message.bytes": "1500"})
+    await admin.alter_configs([limit])
+    await admin.close()
+    large, small = job(images=8), job(seed=8)
+    await installation.assign(large, small)
+    ends = {end.request_id: end for end in await installation.ends(2)}
+    failed = ends[large.request_id]
+    assert isinstance(failed, JobFailed), failed
+    assert (failed.error.code, failed.retryable) == (Code.INTERNAL_ERROR, False)
+    assert isinstance(ends[small.request_id], JobSucceeded)
 
 
 async def test_a_malformed_job_becomes_a_dead_letter_and_stops_nobody(
