@@ -7,7 +7,6 @@ was in it is told. Nothing here imports torch.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,10 +65,8 @@ class EngineProcess:
         on_stderr: Callable[[str], None] = _ignore,
         on_preview: OnPreview = no_preview,
     ) -> None:
-        self._cards = cards
-        self._engine = engine
-        self._hang_s = hang_s
-        self._models_bytes = models_bytes
+        self._cards, self._engine = cards, engine
+        self._hang_s, self._models_bytes = hang_s, models_bytes
         self._environment = environment or {}
         self._on_restart, self._on_load = on_restart, on_load
         self._on_stderr, self._on_preview = on_stderr, on_preview
@@ -121,6 +118,11 @@ class EngineProcess:
     async def available(self) -> None:
         """Wait until a child is up; returns at once after ``stop``."""
         await self._up.wait()
+
+    async def supervised(self) -> None:
+        """Wait while lost children are replaced; raises what keeps that from being done."""
+        if self._supervisor is not None:
+            await asyncio.shield(self._supervisor)
 
     async def generate(
         self, batch: Batch, on_step: Callable[[int], None], on_left: Callable[[str, int], None] = _ignore
@@ -188,9 +190,7 @@ class EngineProcess:
         self._stopped = True
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
-            self._supervisor = None
+            await asyncio.wait([self._supervisor])
         child, self._child = self._child, None
         if child is not None:
             child.kill("stopped")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NoReturn
 
 from consumer.faults import fault
 from consumer.generation.backlog import Backlog
+from consumer.generation.beside import Beside
 from consumer.generation.encoding import Encoder, Encoding, Picture
 from consumer.generation.jobs import Job
 from consumer.generation.outputs import Outputs, StoreFailedError
@@ -40,7 +41,7 @@ class Finisher:
         self._outputs = outputs
         self._reports = reports
         self._metrics = metrics
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._beside = Beside()
         self._unsaved = 0
         self._room = asyncio.Event()
         self._room.set()
@@ -56,12 +57,12 @@ class Finisher:
             self._room.clear()
         for encoding in self._encoder.begin(pictures):
             picture = encoding.picture
-            picture.job.saves[picture.index] = self._spawn(self._save(encoding))
+            picture.job.saves[picture.index] = self._beside.follow(self._save(encoding))
 
     def finish(self, job: Job) -> None:
         """Every picture of it was made or missed: end it once they are stored."""
         job.closing = True
-        self._spawn(self._finish(job))
+        self._beside.begin(self._finish(job))
 
     def fail(
         self, job: Job, code: Code, message: str, *, param: str | None = None, retryable: bool | None = None
@@ -71,18 +72,18 @@ class Finisher:
         ``retryable``: whether another attempt could end better, where the code alone does not say so.
         """
         job.closing = True
-        self._spawn(self._fail(job, code, message, param, retryable=retryable))
+        self._beside.begin(self._fail(job, code, message, param, retryable=retryable))
 
     def replay(self, job: Job, manifest: Manifest) -> None:
         """An earlier run of it got as far as its manifest: report that."""
         job.closing = True
-        self._spawn(self._report_success(job, manifest, "replayed"))
+        self._beside.begin(self._report_success(job, manifest, "replayed"))
 
     def cancel(self, job: Job) -> None:
         """Its tenant does not want it any more: say how far it came."""
         job.dropped = job.closing = True
         self._backlog.batcher.remove(job)
-        self._spawn(self._cancel(job))
+        self._beside.begin(self._cancel(job))
 
     def drop(self, job: Job) -> None:
         """Nobody wants it any more, nor a word about it."""
@@ -91,15 +92,15 @@ class Finisher:
 
     async def settled(self) -> None:
         """Wait until everything that was begun here has ended."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._beside.settled()
 
     async def abandon(self) -> None:
         """Stop everything that has not ended."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._beside.abandon()
+
+    async def failure(self) -> NoReturn:
+        """Wait for what this does not expect, and raise it: a job is held that nobody is at any more."""
+        await self._beside.failure()
 
     async def _save(self, encoding: Encoding) -> Output:
         began = time.monotonic()
@@ -176,9 +177,3 @@ class Finisher:
         self._reports.forget([job])
         self._metrics.inc("easel_generation_jobs_total", result=result)
         _log.info("job ended", result=result, **facts, **job.log_facts())
-
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import NoReturn
 
 from consumer.dead_letters import dead_letter
 from consumer.faults import fault
 from consumer.generation.backlog import Backlog
+from consumer.generation.beside import Beside
 from consumer.generation.control import ControlNotes
 from consumer.generation.deleting import Deleter
 from consumer.generation.finishing import Finisher
@@ -64,7 +65,7 @@ class Intake:
         self._cards = cards
         self._metrics = metrics
         self._looking = asyncio.Semaphore(_AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._beside = Beside()
 
     def take(self, record: Record) -> None:
         """A record of a partition that is owned."""
@@ -74,10 +75,10 @@ class Intake:
         try:
             assigned, traceparent = read_job(record)
         except EaselError as error:
-            self._spawn(self._to_dead_letters(record, error, delivery))
+            self._beside.begin(self._to_dead_letters(record, error, delivery))
             return
         if isinstance(assigned, DeleteAssigned):
-            self._spawn(self._deleter.delete(assigned, traceparent, delivery))
+            self._beside.begin(self._deleter.delete(assigned, traceparent, delivery))
             return
         job = self._backlog.admit(assigned, traceparent, delivery)
         if job is None:
@@ -85,16 +86,17 @@ class Intake:
         if delivery.fresh and self._notes.read_up.is_set():
             # Nothing to wait for, as with nearly all: no task is made to find that out.
             if not self._settled(job, fresh=True):
-                self._spawn(self._look_up(job))
+                self._beside.begin(self._look_up(job))
         else:
-            self._spawn(self._prepare(job, fresh=delivery.fresh))
+            self._beside.begin(self._prepare(job, fresh=delivery.fresh))
 
     async def stop(self) -> None:
         """Leave what was not prepared: it will be delivered again, here or elsewhere."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._beside.abandon()
+
+    async def failure(self) -> NoReturn:
+        """Wait for what this does not expect, and raise it: a record is held that nobody is at any more."""
+        await self._beside.failure()
 
     async def _prepare(self, job: Job, *, fresh: bool) -> None:
         await self._notes.read_up.wait()
@@ -189,8 +191,3 @@ class Intake:
         self._metrics.inc("easel_dead_letters_total", stage="generation", code=error.code.value)
         self._metrics.inc("easel_generation_jobs_total", result="malformed")
         self._backlog.done(delivery)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -70,6 +70,7 @@ class Membership:
         while True:
             self._consumer = consumer = self._new_consumer()
             committing = asyncio.create_task(self._commit_as_it_comes(consumer))
+            committing.add_done_callback(self._heard)
             try:
                 await consumer.start()
                 while True:
@@ -142,11 +143,11 @@ class Membership:
     def _place(self, consumer: GroupConsumer, partitions: frozenset[TopicPartition]) -> None:
         before = self._placing
         self._placing = asyncio.create_task(self._find_places(consumer, partitions, before))
-        self._placing.add_done_callback(self._placed)
+        self._placing.add_done_callback(self._heard)
 
-    def _placed(self, task: asyncio.Task[None]) -> None:
+    def _heard(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Partitions that nobody ever releases would look like an idle worker.
+            # Partitions that nobody ever releases, or commits, would look like those of an idle worker.
             self._failure = error
 
     async def _find_places(
@@ -231,6 +232,8 @@ class Membership:
         if self._placing is not None:
             self._placing.cancel()
             self._placing = None
-        await self._commit(consumer)
-        self._backlog.revoke(self._backlog.offsets.owned())
-        await consumer.stop()
+        try:
+            await self._commit(consumer)
+        finally:
+            self._backlog.revoke(self._backlog.offsets.owned())
+            await consumer.stop()

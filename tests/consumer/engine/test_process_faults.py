@@ -164,6 +164,23 @@ async def test_a_limit_that_the_model_alone_exceeds_starts_no_circle() -> None:
         await engine.engine.stop()
 
 
+async def test_that_no_child_can_be_started_any_more_is_told() -> None:
+    def broken(_: str) -> None:
+        raise OSError("no process can be started")
+
+    engine = EngineProcess({"null": CARD}, hang_s=60, on_restart=broken)
+    await engine.start("null")
+    supervised = asyncio.create_task(engine.supervised())
+    assert engine.pid is not None
+    os.kill(engine.pid, signal.SIGKILL)
+    with pytest.raises(OSError, match="no process can be started"):
+        await asyncio.wait_for(supervised, 10)
+    assert not engine.up
+    await engine.stop()
+    # Who waits for a child is let go.
+    await asyncio.wait_for(engine.available(), 1)
+
+
 async def test_a_child_that_dies_each_time_is_started_ever_more_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     ended: list[float] = []
     begun: list[float] = []
