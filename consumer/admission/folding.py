@@ -1,7 +1,7 @@
 """A prompt with everything taken away that hides a word: case, width, accents, look-alikes, separators.
 
-Each text is folded into several forms, because some characters can be read in several ways: ``1`` as itself, as an i
-and as an l. A word that is looked for is folded the same way, in the first of these forms.
+Each text is folded into two forms, because some characters can be read in several ways: ``1`` as itself, and as an i or
+an l. A word that is looked for is folded the same way, in the first of these forms.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import resources
 
-__all__ = ["GAPS", "UNSPACED", "Folded", "fold", "forms"]
+__all__ = ["GAPS", "STROKE", "UNSPACED", "Folded", "fold", "forms", "with_strokes"]
 
 _SPACE, _CLAUSE, _TIGHT = " ", ",", "-"
 """What becomes of separators: white space; what ends a clause or stands in a list; all others, as in ``re-use``."""
@@ -24,8 +24,11 @@ UNSPACED = (
 )
 """Letters of scripts that are written without spaces, or glue their words together; for a regular expression's set."""
 
+STROKE = "\ue000"
+"""What may be an i or an l, in the form that reads figures as letters; no text has this sign of itself."""
+
 Folded = tuple[str, str]
-"""A text in one reading: with its gaps, and without them."""
+"""A text in one reading: with its gaps; and without them, in the second form also `with_strokes`."""
 
 _CLAUSES = frozenset(",;:!?、。\n")
 _ACCENTS = range(0x0300, 0x0370)
@@ -65,10 +68,13 @@ _LOOKS_LIKE = {look: latin for latin, looks in reversed(_LATIN.items()) for look
 _EMOJI_LETTERS = {first + index: chr(ord("a") + index) for first in (0x1F150, 0x1F170, 0x1F1E6) for index in range(26)}
 _CAPITALS = {ord("Η"): "h", ord("Ν"): "n", ord("Υ"): "y", ord("Μ"): "m", ord("Ζ"): "z"}
 """Greek capitals that look like another letter than their small ones."""
-_FIGURES = {ord(sign): letter for sign, letter in zip("034578@$", "oeastbas", strict=True)} | _CAPITALS
+_FIGURES = {ord(sign): letter for sign, letter in zip("03456789@$", "oeasbtbgas", strict=True)} | _CAPITALS
 _STROKES = "1!|"
-_AMBIGUOUS = re.compile(r"[0134578@$!|ΗΝΥΜΖ]")
-_NO_LETTERS = re.compile(r"[!|$\d](?:(?<=[!|])(?!\w)|(?<=\$)(?=\d+(?!\w))|(?<=\d)(?<!\w\d)\d+(?!\w))")
+_AMBIGUOUS = re.compile(r"[013456789@$!|ΗΝΥΜΖ]")
+_AT_END = r"(?![!|]{0,8}\w)"
+_NO_LETTERS = re.compile(
+    rf"[!|$\d](?:(?<=[!|]){_AT_END}|(?<=\$)(?=\d+(?!\w))|(?<=\d)(?<!\w\d)(?<!\w[!|]\d)\d+{_AT_END})"
+)
 """What is punctuation, a price or a number, in the forms that read figures as letters; begins with a set, for speed."""
 _CONTRACTION = re.compile(r"['’](?=(?:ll|re|ve|[dmst])\b)", re.IGNORECASE)
 
@@ -85,7 +91,8 @@ class _Table(dict[int, str | None]):
 
 
 _PLAIN = _Table({})
-_READINGS = [_Table({**_FIGURES, **{ord(stroke): letter for stroke in _STROKES}}) for letter in "il"]
+_SPELLED = _Table({**_FIGURES, **{ord(stroke): STROKE for stroke in _STROKES}})
+_ALL_STROKES = str.maketrans("il", STROKE * 2)
 
 
 def fold(text: str) -> Folded:
@@ -94,14 +101,18 @@ def fold(text: str) -> Folded:
 
 
 def forms(text: str) -> Iterator[Folded]:
-    """Every form of a text, one at a time: most texts are done after the first."""
+    """Each form of a text, one at a time: most texts are done after the first."""
     normal = _normal(text)
     yield _with_gaps(normal, _PLAIN)
     if _AMBIGUOUS.search(normal):
         spelled = _NO_LETTERS.sub(_CLAUSE, normal)
-        strokes = any(stroke in spelled for stroke in _STROKES)
-        for table in _READINGS if strokes else _READINGS[:1]:
-            yield _with_gaps(spelled, table)
+        spaced, letters = _with_gaps(spelled, _SPELLED)
+        yield spaced, with_strokes(letters)
+
+
+def with_strokes(letters: str) -> str:
+    """Letters with every i and l as a stroke: the same for all words that a stroke could make of each other."""
+    return letters.translate(_ALL_STROKES)
 
 
 def _normal(text: str) -> str:

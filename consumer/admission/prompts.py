@@ -13,7 +13,7 @@ from functools import cached_property, lru_cache
 
 from ahocorasick_rs import AhoCorasick
 
-from consumer.admission.folding import GAPS, UNSPACED, Folded, fold, forms
+from consumer.admission.folding import GAPS, STROKE, UNSPACED, Folded, fold, forms, with_strokes
 from schemas.prompt_rules import PromptRule
 from schemas.tenants import Directory, Tenant
 
@@ -60,7 +60,8 @@ class Wordlist:
         entries: dict[str, list[_Entry]] = defaultdict(list)
         for index, rule in enumerate(rules):
             for entry in _entries(index, rule.block):
-                entries[entry.letters].append(entry)
+                for letters in {entry.letters, with_strokes(entry.letters)}:
+                    entries[letters].append(entry)
         self._entries = list(entries.values())
         self._allowed = [_entries(index, rule.allow) for index, rule in enumerate(rules)]
         self._automaton = AhoCorasick(list(entries))
@@ -96,7 +97,7 @@ class _Entry:
         parts = list(_parts(self._spaced))
         first, last = self.letters[0], self.letters[-1]
         # The look behind stands after the first letter: so the search can skip to it.
-        parts.insert(1, _border(first, _BEFORE_LETTER.format(re.escape(first)), f"(?<![0-9]{re.escape(first)})"))
+        parts.insert(1, _border(first, _BEFORE_LETTER.format(_sign(first)), f"(?<![0-9]{re.escape(first)})"))
         if not self._open_end:
             parts.append(_border(last, _AFTER_LETTER, "(?![0-9])"))
         return re.compile("".join(parts))
@@ -118,8 +119,12 @@ def _parts(spaced: str) -> Iterator[str]:
         if before:
             tight = f"[{GAPS}]*" if own_gap else "[ -]*" if _UNSPACED.match(before + letter) else "-*"
             yield tight if own_gap else f"(?:{_SPELLED_OUT}|{tight})"
-        yield re.escape(letter)
+        yield _sign(letter)
         before, own_gap = letter, False
+
+
+def _sign(letter: str) -> str:
+    return f"[{letter}{STROKE}]" if letter in "il" else re.escape(letter)
 
 
 def _border(letter: str, of_letter: str, of_digit: str) -> str:

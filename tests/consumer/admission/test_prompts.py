@@ -24,7 +24,7 @@ from schemas.tenants import Directory, Tenant
 from tests.consumer.admission.world import World, rules, tenant
 
 ACME = tenant()
-ENGLISH = ("gore", "torture", "severed head", "kalashnikov")
+ENGLISH = ("gore", "torture", "severed head", "kalashnikov", "bomb")
 CHINESE = ("斩首", "裸体", "恐怖袭击")
 
 
@@ -40,7 +40,17 @@ def blocked(text: str, *found: PromptRule) -> bool:
     return guard(*(found or (rule(*ENGLISH, *CHINESE),))).blocking(ACME, text) is not None
 
 
-LOOK_ALIKES = {"o": "оοσ0º", "e": "еε3é", "a": "аα4@à", "r": "гʀ", "k": "кκ", "t": "тτ7", "s": "ѕ5$š", "i": "іι1í"}
+LOOK_ALIKES = {
+    "o": "оοσ0º",
+    "e": "еε3é",
+    "a": "аα4@à",
+    "r": "гʀ",
+    "k": "кκ",
+    "t": "тτ7",
+    "s": "ѕ5$š",
+    "i": "іι1í",
+    "g": "ɡ9",
+}
 SEPARATORS = st.sampled_from([" ", "  ", "-", ".", "*", "_", "\u200b", "\u00ad", "\u2060", "\u3000", "~", " . "])
 WORDS = st.sampled_from(ENGLISH)
 
@@ -95,6 +105,20 @@ def test_two_disguises_hide_no_more_than_one(
     assert blocked(then(first(word, data), data))
 
 
+@given(
+    data=st.data(),
+    word=st.sampled_from(["kill", "illicit", "slit", "lolita"]),
+    around=st.sampled_from(["{} him", "a {}, dark", "({})."]),
+)
+def test_strokes_are_i_and_l_in_one_word(word: str, data: st.DataObject, around: str) -> None:
+    # At a word's end, a sign is punctuation.
+    strokes = {place: "1" if place == len(word) - 1 else "1!|" for place, letter in enumerate(word) if letter in "il"}
+    written = "".join(data.draw(st.sampled_from(letter + strokes.get(place, ""))) for place, letter in enumerate(word))
+    assert blocked(around.format(written), rule(word))
+    swapped = word.translate(str.maketrans("il", "li"))
+    assert not blocked(around.format(swapped), rule(word)), "an i is no l"
+
+
 TRADITIONAL = str.maketrans("斩体袭击", "斬體襲擊")
 
 
@@ -131,6 +155,9 @@ def test_any_text_is_read_and_folding_it_again_changes_nothing(text: str) -> Non
         ("ass", "with soft hyphens, ass\u00adess\u00adment"),
         ("kill", "skill, a kilt, killer"),
         ("ass", "a boeing 455, $55 and 4550 px"),
+        ("ass", "along the A551"),
+        ("kill", "skl11, ki1t and k1iln"),
+        ("big", "a 616 and 819, 1969"),
         ("1488", "in 14880 steps, and 21488"),
         ("裸体", "全裸，体育馆"),
         ("斩首", "斩，头，首饰盒"),
