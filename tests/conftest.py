@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from schemas.connection import KafkaSettings, StoreSettings
 from schemas.settings import Settings
 from tests.stack import OwnBroker, kafka_settings, store_settings
 from transport.objects import ObjectStore
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Behind a script's & Ctrl-C is ignored, and so by all that is started from here; some of it is tested with one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

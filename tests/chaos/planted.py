@@ -6,8 +6,9 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from consumer.admission import decide
 from consumer.admission.__main__ import main as admission

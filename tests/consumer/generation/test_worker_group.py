@@ -47,7 +47,7 @@ async def test_a_job_longer_than_the_poll_interval_keeps_its_member(installation
 
 async def test_a_rebalance_waits_for_nobody_and_starts_nothing_twice(installation: Installation, worker: Start) -> None:
     first = await worker(EASEL_NULL_STEP_S="1").ready()
-    long = [job(steps=14, seed=partition) for partition in range(4)]
+    long = [job(steps=30, seed=partition) for partition in range(4)]
     await installation.assign(*long)
     await installation.until(JobStarted)
     second = await worker(EASEL_NULL_STEP_S="0").ready()
