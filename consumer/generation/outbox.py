@@ -68,7 +68,12 @@ class Outbox:
         try:
             while lot := self._waiting.pop(place, None):
                 lot = [(out, future) for out, future in lot if not future.done()]
-                failed = await self._publish(lot)
+                try:
+                    failed = await self._publish(lot)
+                except Exception as error:
+                    # A bug. Whoever waits here would wait for ever.
+                    _break(lot, error)
+                    continue
                 if not failed:
                     delay = _BACKOFF_S
                     continue
@@ -94,3 +99,9 @@ class Outbox:
         if failed:
             _log.warning("publishing will be repeated", topic=lot[0][0].topic, records=len(failed), reason=reasons[0])
         return failed
+
+
+def _break(lot: Sequence[_Waiting], error: Exception) -> None:
+    for _, future in lot:
+        if not future.done():
+            future.set_exception(error)

@@ -169,9 +169,8 @@ class Worker:
         self._membership = membership = Membership(settings, self._backlog, intake.take, self._metrics, on_rebalance)
         member = asyncio.create_task(membership.run(), name="membership")
         engine = asyncio.create_task(loop.run(), name="engine-loop")
-        supervised = asyncio.create_task(self._engine.supervised(), name="engine-supervised")
-        others = (self._notes.run(), self._peers.run(), heart.run(), intake.failure(), finisher.failure())
-        beside = [supervised, *map(asyncio.create_task, others)]
+        failures = (self._engine.supervised(), intake.failure(), finisher.failure())
+        beside = [asyncio.create_task(work) for work in (self._notes.run(), self._peers.run(), heart.run(), *failures)]
         stopped = asyncio.create_task(stop.wait(), name="stop")
         try:
             await asyncio.wait([member, engine, stopped, *beside], return_when=asyncio.FIRST_COMPLETED)
@@ -182,9 +181,6 @@ class Worker:
             if not loop.busy:
                 # It may wait for an engine that does not come up.
                 engine.cancel()
-            if supervised.done():
-                # There will be no other engine: what waits for one is done elsewhere.
-                await self._engine.stop()
             membership.drain()
             await intake.stop()
             await self._drain(engine, finisher, reports)

@@ -107,3 +107,27 @@ async def test_a_broker_that_comes_back_gets_everything_once(own_broker: OwnBrok
     values = await _values(kafka, topic, 0)
     # A lot whose limit passed may have been written as well: whole, and in its order.
     assert set(values) == {b"before", *(b"%d" % number for number in range(20))}
+
+
+class Broken(Counting):
+    """Has a bug for as long as ``bug`` is true."""
+
+    bug = True
+
+    async def publish_all(self, outs: Sequence[Outgoing], *, timeout_s: float = 1.0) -> list[Ack | TransportError]:
+        if self.bug:
+            raise ArithmeticError("a bug")
+        return await super().publish_all(outs, timeout_s=timeout_s)
+
+
+async def test_a_bug_is_told_to_whoever_waits(kafka: KafkaSettings) -> None:
+    topic = await make_topic(kafka)
+    async with Broken(kafka) as publisher:
+        outbox = Outbox(publisher)
+        outs = [Outgoing(topic, value, None, (), 0) for value in (b"1", b"2")]
+        with pytest.raises(ArithmeticError, match="a bug"):
+            await asyncio.wait_for(outbox.deliver(outs), 5)
+        publisher.bug = False
+        await asyncio.wait_for(outbox.deliver([Outgoing(topic, b"3", None, (), 0)]), 20)
+        await outbox.close()
+    assert await _values(kafka, topic, 0) == [b"3"]
