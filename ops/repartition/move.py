@@ -28,9 +28,10 @@ from schemas.catalog import Catalog
 from schemas.settings import Settings
 from schemas.tenants import Directory
 from schemas.topics import ADMISSION_INPUTS, Topics
+from transport.decided import require_decided
 from transport.errors import Fenced, Misconfigured
 from transport.kafka import Publisher
-from transport.records import Outgoing
+from transport.records import Outgoing, TopicPartition
 from transport.topics import cluster_id, grow_topics, partition_counts
 from transport.transactions import FencedProducer
 
@@ -102,6 +103,8 @@ class _Move:
     async def look(self) -> list[Init]:
         """The marks of all partitions that have one. Raises ``Misconfigured`` unless they can be moved."""
         count = (await partition_counts(self._kafka)).get(self._ledger, 0)
+        # What a transaction hides would be left behind, and an older state moved in its place.
+        await require_decided(self._kafka, [TopicPartition(self._ledger, number) for number in range(count)])
         inits = [(await read_book(self._kafka, number)).init for number in range(count)]
         found = [init for init in inits if init is not None]
         if not found or inits[0] is None:

@@ -14,12 +14,14 @@ from consumer.admission.init import initialise
 from consumer.admission.ledger import INIT_KEY, Init
 from consumer.faults import EXIT_CODE, VARIABLE
 from consumer.process import EXIT_CONFIGURATION
+from ops.cli.terminal import ExitCode
 from ops.repartition.book_io import read_book
 from schemas.catalog import load_catalog
 from schemas.ids import new_id
 from schemas.settings import Settings
 from schemas.tenants import load_tenants
 from schemas.topics import Topics
+from tests.consumer.admission.test_hidden_ledger import left_open
 from tests.consumer.admission.test_service import report
 from tests.consumer.admission.world import failed, succeeded
 from tests.consumer.generation.harness import environment
@@ -132,6 +134,18 @@ async def test_what_can_not_be_done_is_refused_before_anything_changes(house: Ho
     for number in range(4):
         init = Init.model_validate_json((await read_book(house.settings.kafka, number)).latest[INIT_KEY])
         assert (init.partitions, init.moving) == (4, None)
+
+
+async def test_a_ledger_whose_end_is_hidden_is_not_moved(house: House) -> None:
+    """An older state would be moved in its place."""
+    hanging = await left_open(house, house.topics.ledger, 1)
+    refused = await asyncio.to_thread(command, house, "--partitions", "6")
+    assert refused.code == ExitCode.UNAVAILABLE
+    assert f"a transaction hides the end of {house.topics.ledger}[1]" in refused.err
+    await hanging.abort_transaction()
+    await hanging.stop()
+    moved = await asyncio.to_thread(command, house, "--partitions", "6")
+    assert moved.code == 0, moved.err
 
 
 async def test_topics_that_were_grown_by_hand_are_not_taken_for_new_ones(house: House) -> None:
