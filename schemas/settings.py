@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from schemas.addresses import AllowList
 from schemas.connection import KafkaSettings, Section, StoreSettings
 from schemas.yaml_file import ConfigError
 
-__all__ = ["AdmissionSettings", "ApiSettings", "GenerationSettings", "Settings"]
+__all__ = ["AdmissionSettings", "ApiSettings", "GenerationSettings", "OutboundSettings", "Settings"]
 
 _SECRETS = (("kafka", "password"), ("store", "access_key"), ("store", "secret_key"), ("api", "signing_key"))
 
@@ -76,6 +77,23 @@ class ApiSettings(Section):
     """What it has read from the topics; may be deleted at any time and is made again."""
 
 
+class OutboundSettings(Section):
+    """What may be called of the addresses that tenants name, as sources of pictures and as webhooks."""
+
+    ports: Annotated[str, StringConstraints(pattern=r"^([0-9]{1,5}(,[0-9]{1,5})*|any)$")] = "443"
+    """Separated by commas, or ``any``."""
+    allow: str | None = None
+    """Networks (``10.1.0.0/16``) and host names, separated by commas, that may be called though they are not public."""
+    plain_http: bool = False
+    """Also ``http://``, for an installation on one machine or in a closed network."""
+
+    @field_validator("allow")
+    @classmethod
+    def _can_be_read(cls, given: str | None) -> str | None:
+        AllowList.read(given or "")
+        return given
+
+
 class Settings(BaseSettings):
     """Everything that one process of an installation needs to know."""
 
@@ -99,6 +117,7 @@ class Settings(BaseSettings):
     admission: AdmissionSettings = AdmissionSettings()
     generation: GenerationSettings = GenerationSettings()
     api: ApiSettings = ApiSettings()
+    outbound: OutboundSettings = OutboundSettings()
 
     @classmethod
     def settings_customise_sources(

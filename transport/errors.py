@@ -13,6 +13,8 @@ import aiokafka.errors as kafka
 from transport.records import TopicPartition
 
 __all__ = [
+    "AddressRefused",
+    "AnswerRefused",
     "Doubt",
     "Fenced",
     "Misconfigured",
@@ -77,6 +79,14 @@ class TooLarge(Misconfigured):
 
 class NotFound(TransportError):
     """No such object."""
+
+
+class AddressRefused(Misconfigured):
+    """A URL that may not be called: its scheme, port or host is not allowed, or its name leads to no public address."""
+
+
+class AnswerRefused(TransportError):
+    """A server that was called answered with what can't be taken: another status, type or size than was asked for."""
 
 
 _FENCED = (
