@@ -44,6 +44,11 @@ async def get(
     return found, file.getvalue()
 
 
+def opened(port: int, words: str) -> OutboundPolicy:
+    settings = OutboundSettings(ports=f"80,{port}", allow=words, plain_http=True)
+    return replace(OutboundPolicy.of(settings), resolve=Names(["127.0.0.1"]))
+
+
 async def refused(url: str, policy: OutboundPolicy = STRICT) -> str:
     with pytest.raises(AddressRefused) as raised:
         await get(url, policy)
@@ -165,10 +170,9 @@ class TestWhatMayBeCalled:
     async def test_an_operator_opens_a_network_or_a_name(self) -> None:
         async with serving(answer(200, PICTURE, content_type="image/png")) as server:
             for words in ("127.0.0.1", "127.0.0.0/8", "cms.internal"):
-                settings = OutboundSettings(ports=f"80,{server.port}", allow=words, plain_http=True)
-                policy = replace(OutboundPolicy.of(settings), resolve=Names(["127.0.0.1"]))
-                assert (await get(f"http://cms.internal:{server.port}/", policy))[1] == PICTURE
-            assert "not on the public internet" in await refused(f"http://other.example:{server.port}/", policy)
+                assert (await get(f"http://cms.internal:{server.port}/", opened(server.port, words)))[1] == PICTURE
+            other = f"http://other.example:{server.port}/"
+            assert "not on the public internet" in await refused(other, opened(server.port, "cms.internal"))
 
     def test_the_defaults_are_the_strict_ones(self) -> None:
         assert OutboundPolicy.of(OutboundSettings()) == OutboundPolicy(frozenset({443}), AllowList(), plain_http=False)
@@ -252,7 +256,7 @@ class TestLimits:
     async def test_a_byte_at_a_time_ends_at_the_limit_of_the_whole(self) -> None:
         async def drips(_: Asked, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: image/png\r\ncontent-length: 1000\r\n\r\n")
-            for _ in range(1_000):
+            for _byte in range(1_000):
                 writer.write(b"x")
                 await writer.drain()
                 await asyncio.sleep(0.02)
