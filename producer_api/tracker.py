@@ -16,7 +16,8 @@ from producer_api.background import end
 from producer_api.metrics import Metrics
 from producer_api.task_file import Row, TaskFile, TaskFileError, Timed
 from producer_api.waiting import Waiting
-from producer_api.wire import Answer, Decision, read_event
+from producer_api.watching import Watch, Watchers
+from producer_api.wire import Answer, Decision, RequestEvent, read_event
 from schemas.connection import KafkaSettings
 from schemas.topics import Topics
 from transport.errors import OffsetsUnknown, TransportError
@@ -48,6 +49,7 @@ class Tracker:
         self._file: TaskFile | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting = Waiting()
+        self._watchers = Watchers()
         self._undecided: dict[_Key, None] = {}
         self.problem: str | None = "the results have not been read yet"
         """Why answers about tasks may be behind; None when they are not."""
@@ -65,6 +67,10 @@ class Tracker:
     def expect(self, tenant: str, id_: str) -> AbstractContextManager[asyncio.Future[Answer]]:
         """A future for the next answer to a tenant's event with this id. Enter before publishing it."""
         return self._waiting.expect(tenant, id_)
+
+    def watch(self, tenant: str, id_: str) -> AbstractContextManager[Watch]:
+        """See what happens to a tenant's request from now on. Enter before looking where it stands."""
+        return self._watchers.watch(tenant, id_)
 
     def submitted(self, tenant: str, id_: str) -> None:
         """A request was published and its decision has not come: until then, this process alone knows of it."""
@@ -139,6 +145,8 @@ class Tracker:
                 self._undecided.pop((event.tenant, event.request_id), None)
             if isinstance(event, Answer):
                 self._waiting.tell(event)
+            if isinstance(event, RequestEvent):
+                self._watchers.tell(event)
 
     def _open(self, identity: str, *, anew: bool) -> TaskFile:
         self._file = TaskFile(self._path, identity, not_before_ms=_kept_since_ms(), anew=anew)
