@@ -12,8 +12,8 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic.json_schema import models_json_schema
 
+from producer_api.body import GenerateBody
 from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
-from schemas.requests import GenerationRequest
 
 __all__ = ["describe"]
 
@@ -81,7 +81,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=_TAGS
     )
     _, definitions = models_json_schema(
-        [(GenerationRequest, "validation"), (ErrorShape, "serialization")], ref_template="#/components/schemas/{model}"
+        [(GenerateBody, "validation"), (ErrorShape, "serialization")], ref_template="#/components/schemas/{model}"
     )
     schemas = found["components"]["schemas"]
     schemas.update(definitions["$defs"])

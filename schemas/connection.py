@@ -55,6 +55,8 @@ class StoreSettings(Section):
     endpoint: str = "127.0.0.1:9000"
     """``host:port``, without a scheme."""
     secure: bool = False
+    public_url: Annotated[str, StringConstraints(pattern=r"^https?://[^/\s@]+$")] | None = None
+    """Scheme and host under which readers of links reach the store, where that is not ``endpoint``."""
     region: str = "us-east-1"
     bucket: str = "easel"
     access_key: SecretStr | None = None

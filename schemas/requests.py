@@ -23,6 +23,8 @@ __all__ = [
     "Name",
     "Parameters",
     "Priority",
+    "Prompt",
+    "RequestFields",
     "invalid_request",
     "kind_of",
     "read_request",
@@ -54,13 +56,12 @@ class Adapter(BaseModel):
     scale: Annotated[float, Field(ge=-4.0, le=4.0)] = 1.0
 
 
-class GenerationRequest(BaseModel):
-    """The data of ``easel.generation.requested.v1``: a user's input, so an unknown field is refused by its name."""
+class RequestFields(BaseModel):
+    """What a tenant may say about the pictures it wants, in whatever form it asks for them."""
 
-    TYPE: ClassVar[str] = "easel.generation.requested.v1"
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    prompt: Prompt
+    prompt: Prompt | None = None
     model: Name
     negative_prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=2_000)] | None = None
     images: Annotated[int, Field(ge=1, le=10)] = 1
@@ -98,6 +99,14 @@ class GenerationRequest(BaseModel):
         if any("\0" in text for text in texts):
             raise ValueError("holds the character U+0000")
         return given
+
+
+class GenerationRequest(RequestFields):
+    """The data of ``easel.generation.requested.v1``: a user's input, so an unknown field is refused by its name."""
+
+    TYPE: ClassVar[str] = "easel.generation.requested.v1"
+
+    prompt: Prompt
 
 
 class CancelRequest(BaseModel):

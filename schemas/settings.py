@@ -73,6 +73,8 @@ class ApiSettings(Section):
     signing_kid: str = "easel-api-1"
     signing_key: SecretStr | None = None
     decision_wait_s: float = Field(default=2.0, gt=0.0)
+    url_ttl_s: int = Field(default=3_600, ge=1, le=7 * 24 * 3_600)
+    """How long a link to a picture works; S3 signs for a week at most."""
     state_file: Path = Path(".easel/api.sqlite")
     """What it has read from the topics; may be deleted at any time and is made again."""
 

@@ -13,6 +13,7 @@ from io import BytesIO
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
+from urllib.parse import urlsplit
 
 import urllib3
 from minio import Minio
@@ -70,15 +71,9 @@ class ObjectStore:
             timeout=urllib3.Timeout(connect=each, read=each),
             retries=urllib3.Retry(total=_TRIES - 1, backoff_factor=0.1, status_forcelist=_RETRIED_STATUS),
         )
-        self._client = Minio(
-            settings.endpoint,
-            access_key=settings.access_key.get_secret_value() if settings.access_key else None,
-            secret_key=settings.secret_key.get_secret_value() if settings.secret_key else None,
-            secure=settings.secure,
-            # Named, so that no call, and no signing of a URL, has to ask for it first.
-            region=settings.region,
-            http_client=self._pool,
-        )
+        self._client = self._minio(settings.endpoint, secure=settings.secure)
+        public = urlsplit(settings.public_url or "")
+        self._public = self._minio(public.netloc, secure=public.scheme == "https") if public.netloc else self._client
 
     async def ensure_bucket(self) -> bool:
         """Makes the bucket if it is not there. Returns whether it was made now."""
@@ -137,9 +132,12 @@ class ObjectStore:
             response.close()
             response.release_conn()
 
-    async def presign_get(self, key: str, ttl_s: float) -> str:
-        """A URL by which anyone can read the object for ``ttl_s`` seconds (1 s to 7 days). Asks nobody."""
-        return self._client.presigned_get_object(self._bucket, key, expires=timedelta(seconds=ttl_s))
+    def presign_get(self, key: str, ttl_s: float) -> str:
+        """A URL by which anyone can read the object for ``ttl_s`` seconds (1 s to 7 days). Asks nobody.
+
+        It names ``settings.public_url``, where there is one: the signature is over the host too.
+        """
+        return self._public.presigned_get_object(self._bucket, key, expires=timedelta(seconds=ttl_s))
 
     async def list(self, prefix: str) -> AsyncIterator[ObjectInfo]:
         """Every object whose key begins with ``prefix``, in the order of the keys."""
@@ -164,6 +162,18 @@ class ObjectStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _minio(self, endpoint: str, *, secure: bool) -> Minio:
+        access_key, secret_key = self._settings.access_key, self._settings.secret_key
+        return Minio(
+            endpoint,
+            access_key=access_key.get_secret_value() if access_key else None,
+            secret_key=secret_key.get_secret_value() if secret_key else None,
+            secure=secure,
+            # Named, so that no call, and no signing of a URL, has to ask for it first.
+            region=self._settings.region,
+            http_client=self._pool,
+        )
 
     def _read(self, key: str) -> bytes:
         response = self._client.get_object(self._bucket, key)

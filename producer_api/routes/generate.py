@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from producer_api.answers import Price, Task, price_of, task_of_decision, task_of_row
+from producer_api.answers import Price, Task, price_of
 from producer_api.asking import ask
 from producer_api.auth import TenantDep
+from producer_api.body import read_body
 from producer_api.errors import ApiError, refusal, unavailable
 from producer_api.services import Services, ServicesDep
-from schemas.errors import Code, EaselError, ErrorBody, ErrorType
-from schemas.events import Accepted, Duplicate, Priced, Rejected
-from schemas.ids import new_id, require_idempotency_key, require_request_id
-from schemas.requests import MAX_REQUEST_BYTES, GenerationRequest, read_request
+from producer_api.submitting import REQUEST_ID, submit
+from schemas.errors import Code, ErrorBody, ErrorType
+from schemas.events import Priced, Rejected
+from schemas.requests import MAX_REQUEST_BYTES, GenerationRequest
 
-__all__ = ["REQUEST_ID", "router"]
+__all__ = ["router"]
 
-REQUEST_ID = "Easel-Request-Id"
 _BODY_S = 30.0
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 router = APIRouter(tags=["generation"])
 
@@ -32,7 +29,7 @@ _BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"$ref": "#/components/schemas/GenerationRequest"},
+                "schema": {"$ref": "#/components/schemas/GenerateBody"},
                 "examples": {
                     "short": {
                         "summary": "The model's defaults for the rest",
@@ -99,42 +96,19 @@ async def generate(
     `Easel-Request-Id` or `Idempotency-Key`. With `"dry_run": true` the answer is `200` with the price, and whether the
     request would be accepted at this moment. Any other status is a refusal, and nothing was charged.
     """
-    asked = read_request(await _body(request))
+    asked = read_body(await _body(request)).to_request()
     if asked.dry_run:
         response.status_code = 200
         return await _price(services, tenant, asked)
-    id_ = easel_request_id or new_id()
-    if easel_request_id is not None:
-        require_request_id(easel_request_id, at_ms=int(time.time() * 1000))
-    if idempotency_key is not None:
-        _require_key(idempotency_key)
-    named = {REQUEST_ID: id_}
-    decision = await ask(
+    task = await submit(
         services,
         tenant,
         asked,
-        event_id=id_,
+        request_id=easel_request_id,
         idempotency_key=idempotency_key,
-        # A header of the caller's becomes one of the event's: nothing else may come in with it.
-        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
-        again=f"try again with the header {REQUEST_ID}: {id_}",
-        headers=named,
+        traceparent=traceparent,
     )
-    match decision:
-        case Rejected():
-            raise refusal(decision.error, decision.retry_after_s, named)
-        case Duplicate(error=ErrorBody() as conflict):
-            raise refusal(conflict, None, named)
-        case Duplicate():
-            id_ = decision.of or id_
-            row = await services.tracker.row(tenant, id_)
-            task = task_of_decision(id_, decision) if row is None else task_of_row(id_, row)
-        case Accepted():
-            task = task_of_decision(id_, decision)
-        case _:
-            services.tracker.submitted(tenant, id_)
-            task = task_of_decision(id_, None)
-    response.headers.update({REQUEST_ID: id_, "Location": task.links.self_})
+    response.headers.update({REQUEST_ID: task.id, "Location": task.links.self_})
     return task
 
 
@@ -145,14 +119,6 @@ async def _price(services: Services, tenant: str, asked: GenerationRequest) -> P
         case Rejected() as rejected:
             raise refusal(rejected.error, rejected.retry_after_s, {})
     raise unavailable("there was no answer in time: try again")
-
-
-def _require_key(key: str) -> None:
-    try:
-        require_idempotency_key(key)
-    except EaselError as error:
-        body = error.body().model_copy(update={"param": "Idempotency-Key"})
-        raise ApiError(body) from None
 
 
 async def _body(request: Request) -> bytes:

@@ -11,7 +11,8 @@ from producer_api.answers import Deletion, Task, task_of_state
 from producer_api.asking import ask
 from producer_api.auth import TenantDep
 from producer_api.errors import ApiError, refusal, unavailable
-from producer_api.routes.tasks import TaskId, find_task
+from producer_api.finding import find_task
+from producer_api.routes.tasks import TaskId
 from producer_api.services import ServicesDep
 from producer_api.wire import Answer
 from schemas.errors import Code, ErrorBody, ErrorType

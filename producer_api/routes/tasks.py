@@ -8,16 +8,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Response
 from fastapi.responses import StreamingResponse
 
-from producer_api.answers import Task, ending_of, task_of_decision, task_of_row
+from producer_api.answers import Task, ending_of
 from producer_api.auth import TenantDep
 from producer_api.errors import ApiError, unavailable
+from producer_api.finding import find_task
 from producer_api.services import Services, ServicesDep
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Succeeded
 from schemas.outputs import Output, tenant_prefix
 from transport.errors import NotFound
 
-__all__ = ["TaskId", "find_task", "router"]
+__all__ = ["TaskId", "router"]
 
 router = APIRouter(tags=["tasks"])
 
@@ -51,14 +52,6 @@ async def task(id_: TaskId, tenant: TenantDep, services: ServicesDep) -> Task:
     if found is None:
         raise _unknown(services, f"there is no task {id_!r} of the last 24 hours")
     return found
-
-
-async def find_task(services: Services, tenant: str, id_: str) -> Task | None:
-    """What is known here of a tenant's request."""
-    row = await services.tracker.row(tenant, id_)
-    if row is not None:
-        return task_of_row(id_, row)
-    return task_of_decision(id_, None) if services.tracker.is_undecided(tenant, id_) else None
 
 
 @router.get(

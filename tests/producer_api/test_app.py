@@ -232,7 +232,7 @@ async def test_the_document_describes_every_error_and_names_nothing_that_is_not_
         document: dict[str, Any] = (await http.get("/openapi.json")).json()
     schemas = document["components"]["schemas"]
     assert {reference.rpartition("/")[2] for reference in references(document)} <= set(schemas)
-    assert "GenerationRequest" in schemas
+    assert "GenerateBody" in schemas
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert operation["tags"]
