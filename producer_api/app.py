@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from producer_api.errors import handle_errors
 from producer_api.metrics import Measured
 from producer_api.openapi import describe
-from producer_api.routes import generate, health, removal, tasks
+from producer_api.routes import generate, health, removal, tasks, token
 from producer_api.services import Services
 from schemas.settings import Settings
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.services = services
     handle_errors(app)
     app.add_middleware(Measured, metrics=services.metrics)
-    for router in (generate.router, tasks.router, removal.router, health.router):
+    for router in (generate.router, tasks.router, removal.router, token.router, health.router):
         app.include_router(router)
     describe(app)
     return app

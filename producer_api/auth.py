@@ -7,13 +7,13 @@ import hashlib
 import logging
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from producer_api.background import end
-from producer_api.errors import ApiError
+from producer_api.errors import ApiError, refusal
 from producer_api.metrics import Metrics
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.ids import new_id
@@ -22,12 +22,15 @@ from schemas.signing import Signer, verify
 from schemas.tenants import Directory, load_tenants
 from schemas.yaml_file import ConfigError, LiveFile
 
+if TYPE_CHECKING:
+    from producer_api.services import Services
+
 __all__ = ["Keyring", "TenantDep", "authenticated"]
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
-_MAX_KEY_CHARS = 512
+_MAX_KEY_CHARS = 1024
 
 
 class Keyring:
@@ -60,6 +63,10 @@ class Keyring:
         """The tenant of an API key; None for one that is unknown or withdrawn."""
         # Looked up by its hash: how long that takes tells nothing about the keys that there are.
         return self._directory.api_keys.get(hashlib.sha256(key.encode()).hexdigest())
+
+    def has_tenant(self, tenant: str) -> bool:
+        """Whether the file has such a tenant."""
+        return tenant in self._directory.tenants
 
     async def _watch(self) -> None:
         while True:
@@ -117,8 +124,8 @@ def _signing_problem(signer: Signer, directory: Directory) -> str | None:
     return None
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key as a bearer token.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same key in a header of its own.")
+_bearer = HTTPBearer(auto_error=False, description="An API key, or a token from `POST /token`, as a bearer token.")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same in a header of its own.")
 
 
 async def authenticated(
@@ -126,10 +133,12 @@ async def authenticated(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> str:
-    """The tenant whose API key a request carries. Raises ``ApiError`` (401)."""
+    """The tenant for whom a request asks, by its API key or the token of a user. Raises ``ApiError`` (401, 429)."""
     key = bearer.credentials if bearer is not None else header
-    keyring: Keyring = request.app.state.services.keyring
-    tenant = keyring.tenant_of(key) if key and len(key) <= _MAX_KEY_CHARS else None
+    services: Services = request.app.state.services
+    tenant = None
+    if key and len(key) <= _MAX_KEY_CHARS:
+        tenant = services.keyring.tenant_of(key) or _tenant_of_user(services, key, asks=request.method == "POST")
     if tenant is None:
         what = (
             "is not valid, or was withdrawn" if key else "is missing: send `Authorization: Bearer KEY` or `X-API-Key`"
@@ -137,6 +146,21 @@ async def authenticated(
         error = ErrorBody(message=f"the API key {what}", type=ErrorType.AUTHENTICATION, code=Code.API_KEY_INVALID)
         raise ApiError(error, headers={"WWW-Authenticate": "Bearer"})
     return tenant
+
+
+def _tenant_of_user(services: Services, token: str, *, asks: bool) -> str | None:
+    user = None if services.logins is None else services.logins.user_of(token)
+    # A tenant that the file does not have could sign nothing that admission answers.
+    if services.logins is None or user is None or not services.keyring.has_tenant(user.tenant):
+        return None
+    if asks and (wait_s := services.logins.wait_s(user)):
+        error = ErrorBody(
+            message=f"more than {user.requests_per_minute} requests a minute by the user {user.user!r}",
+            type=ErrorType.RATE_LIMIT,
+            code=Code.RATE_LIMITED,
+        )
+        raise refusal(error, wait_s, {})
+    return user.tenant
 
 
 TenantDep = Annotated[str, Depends(authenticated)]

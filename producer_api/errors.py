@@ -16,7 +16,7 @@ from starlette.routing import Match, Mount
 from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
 from transport.errors import TransportError
 
-__all__ = ["ApiError", "error_answer", "handle_errors", "refusal", "status_of", "unavailable"]
+__all__ = ["ApiError", "as_api_error", "error_answer", "handle_errors", "refusal", "status_of", "unavailable"]
 
 log = logging.getLogger(__name__)
 
@@ -92,13 +92,14 @@ def handle_errors(app: FastAPI) -> None:
     async def api(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return error_answer(_wrong_method(request))
-        return error_answer(_as_api_error(error))
+        return error_answer(as_api_error(error))
 
     for kind in (ApiError, EaselError, TransportError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, api)
 
 
-def _as_api_error(error: Exception) -> ApiError:
+def as_api_error(error: Exception) -> ApiError:
+    """What ``error`` is for a caller; what is not anticipated is logged, and says nothing of itself."""
     match error:
         case ApiError():
             return error

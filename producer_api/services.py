@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from producer_api.auth import Keyring
+from producer_api.login.logins import Logins
 from producer_api.metrics import Metrics
 from producer_api.outlet import Outlet
 from producer_api.tracker import Tracker
@@ -35,12 +36,15 @@ class Services:
     tracker: Tracker
     outlet: Outlet
     objects: ObjectStore
+    logins: Logins | None
+    """Users who sign in; None where nobody is to."""
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
         """Raises ``StartupError`` and ``ConfigError``."""
         metrics = Metrics()
         signer = _signer(settings)
+        objects = ObjectStore(settings.store)
         return cls(
             settings=settings,
             topics=Topics(settings.kafka.prefix),
@@ -49,7 +53,8 @@ class Services:
             keyring=Keyring(settings.tenants, signer, metrics),
             tracker=Tracker(settings.kafka, settings.api.state_file, metrics),
             outlet=Outlet(settings.kafka, metrics),
-            objects=ObjectStore(settings.store),
+            objects=objects,
+            logins=Logins.build(settings, objects),
         )
 
     async def start(self) -> None:
@@ -57,12 +62,16 @@ class Services:
         self.keyring.start()
         self.tracker.start()
         self.outlet.start()
+        if self.logins is not None:
+            self.logins.start()
 
     async def stop(self) -> None:
         """Close everything."""
         await self.keyring.stop()
         await self.tracker.stop()
         await self.outlet.stop()
+        if self.logins is not None:
+            await self.logins.stop()
         await self.objects.close()
 
     def reasons(self) -> list[str]:

@@ -77,6 +77,7 @@ class Code(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"
 
     API_KEY_INVALID = "api_key_invalid"
+    LOGIN_INVALID = "login_invalid"
     NOT_FOUND = "not_found"
     SERVICE_UNAVAILABLE = "service_unavailable"
     INTERNAL_ERROR = "internal_error"

@@ -19,7 +19,13 @@ from schemas.yaml_file import ConfigError
 
 __all__ = ["AdmissionSettings", "ApiSettings", "GenerationSettings", "OutboundSettings", "Settings"]
 
-_SECRETS = (("kafka", "password"), ("store", "access_key"), ("store", "secret_key"), ("api", "signing_key"))
+_SECRETS = (
+    ("kafka", "password"),
+    ("store", "access_key"),
+    ("store", "secret_key"),
+    ("api", "signing_key"),
+    ("api", "token_secret"),
+)
 
 Port = Annotated[int, Field(ge=0, le=65_535)]
 
@@ -77,6 +83,10 @@ class ApiSettings(Section):
     """How long a link to a picture works; S3 signs for a week at most."""
     state_file: Path = Path(".easel/api.sqlite")
     """What it has read from the topics; may be deleted at any time and is made again."""
+    users_file: Path | None = None
+    """Who may sign in by name and password (``POST /token``)."""
+    token_secret: SecretStr | None = None
+    """Signs the tokens of those; at least 32 bytes, the same for all instances."""
 
 
 class OutboundSettings(Section):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from ops.cli.installation import data_dir
 from ops.cli.material import make_api_key, make_key, write_private
 from ops.cli.terminal import EPILOG, CommandError, ExitCode, epilog, err, out, print_json
+from producer_api.login.passwords import MAX_PASSWORD_CHARS, hashed
 from schemas.signing import ALGORITHMS, Algorithm
 from schemas.tenant_keys import Key
 from schemas.tenants import ApiKey
+from schemas.users import User
 
 app = typer.Typer(no_args_is_help=True, help="Make keys that sign requests, and keys for the HTTP API.", epilog=EPILOG)
 
@@ -63,6 +68,47 @@ def api(
         return
     err.print("The key, shown this once; below it what goes under the tenant's api_keys in tenants.yaml:")
     out.print("\n".join([material.key, "", *_yaml(entry)]), markup=False)
+
+
+@app.command(epilog=epilog("easel keys user anna --tenant canvas", "easel keys user anna --tenant canvas < password"))
+def user(
+    name: Annotated[str, typer.Argument(help="The name to sign in with.")],
+    tenant: Annotated[str, typer.Option(help="The tenant for whom the user asks.")],
+    requests_per_minute: Annotated[
+        int | None, typer.Option(help="What the user may ask for, within what the tenant may.", show_default=False)
+    ] = None,
+    as_json: _JSON = False,
+) -> None:
+    """Make the entry of a user who signs in over HTTP, for the file that EASEL_API_USERS_FILE names.
+
+    The password is asked for, or read from standard input; the entry holds its hash alone.
+    """
+    entry: dict[str, Any] = {"user": name, "tenant": tenant, "password": hashed(_password())}
+    if requests_per_minute is not None:
+        entry["requests_per_minute"] = requests_per_minute
+    try:
+        User.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise CommandError(f"{first['loc'][0]}: {first['msg']}", code=ExitCode.USAGE) from None
+    if as_json:
+        print_json({"entry": entry})
+        return
+    err.print("This goes under users in the file that EASEL_API_USERS_FILE names:")
+    out.print("\n".join(_yaml({key: json.dumps(value) for key, value in entry.items()})), markup=False)
+
+
+def _password() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    password = sys.stdin.readline(MAX_PASSWORD_CHARS + 1).rstrip("\r\n")
+    if not 0 < len(password) <= MAX_PASSWORD_CHARS:
+        raise CommandError(
+            "no password was given",
+            f"write one line of up to {MAX_PASSWORD_CHARS} characters to standard input",
+            code=ExitCode.USAGE,
+        )
+    return password
 
 
 def _algorithm(text: str) -> Algorithm:

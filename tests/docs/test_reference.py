@@ -38,7 +38,13 @@ EVENT_TYPES: set[str] = {
     ),
 }
 SDK_VARIABLES = {"EASEL_TENANT", "EASEL_KID", "EASEL_KEY_FILE", "EASEL_KEY"}
-SECRETS = {"EASEL_KAFKA_PASSWORD", "EASEL_STORE_ACCESS_KEY", "EASEL_STORE_SECRET_KEY", "EASEL_API_SIGNING_KEY"}
+SECRETS = {
+    "EASEL_KAFKA_PASSWORD",
+    "EASEL_STORE_ACCESS_KEY",
+    "EASEL_STORE_SECRET_KEY",
+    "EASEL_API_SIGNING_KEY",
+    "EASEL_API_TOKEN_SECRET",
+}
 
 
 def settings_of(shape: type[BaseModel] = Settings, prefix: str = "EASEL_") -> dict[str, Any]:
@@ -90,6 +96,7 @@ class TestEvents:
         told = {row[0].strip("`"): int(row[1]) for row in table_rows("docs/http.md") if row[1].isdigit()}
         types = {
             Code.API_KEY_INVALID: ErrorType.AUTHENTICATION,
+            Code.LOGIN_INVALID: ErrorType.AUTHENTICATION,
             Code.NOT_FOUND: ErrorType.NOT_FOUND,
             Code.RECORD_TOO_LARGE: ErrorType.INVALID_REQUEST,
             Code.SERVICE_UNAVAILABLE: ErrorType.SERVER,

@@ -32,13 +32,20 @@ def clean_environment(variables: Mapping[str, str] | None = None) -> dict[str, s
     return {**kept, "PYTHONPATH": str(REPOSITORY), "COLUMNS": "100", **(variables or {})}
 
 
-def easel(*arguments: str, cwd: Path, variables: Mapping[str, str] | None = None, timeout_s: float = 60.0) -> Ended:
-    """Run ``easel`` to its end as a process of its own."""
+def easel(
+    *arguments: str,
+    cwd: Path,
+    variables: Mapping[str, str] | None = None,
+    timeout_s: float = 60.0,
+    given: str | None = None,
+) -> Ended:
+    """Run ``easel`` to its end as a process of its own, with ``given`` on its standard input."""
     ended = subprocess.run(
         [*EASEL, *arguments],
         cwd=cwd,
         env=clean_environment(variables),
         capture_output=True,
+        input=given,
         text=True,
         timeout=timeout_s,
         check=False,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from argon2 import PasswordHasher
 
 from ops.cli.installation import signer_of
 from schemas.ids import new_id
@@ -18,6 +19,7 @@ from schemas.requests import GenerationRequest
 from schemas.settings import Settings
 from schemas.signing import ALGORITHMS, Algorithm, verify
 from schemas.tenants import load_tenants
+from schemas.users import load_users
 from tests.ops.cli_process import easel
 
 
@@ -89,3 +91,40 @@ def test_an_api_key_is_shown_once_and_known_by_its_hash(tmp_path: Path) -> None:
     digest = hashlib.sha256(key.encode()).hexdigest()
     assert load_tenants(tenants_file(tmp_path, api_keys=yaml.safe_load(entry))).api_keys == {digest: "atelier"}
     assert not list(tmp_path.rglob("*.key"))
+
+
+class TestUsers:
+    def test_the_entry_lets_its_password_in(self, tmp_path: Path) -> None:
+        ended = easel(
+            "keys",
+            "user",
+            "anna",
+            "--tenant",
+            "canvas",
+            "--requests-per-minute",
+            "6",
+            cwd=tmp_path,
+            given="a: 's3\n",
+        )
+        assert ended.code == 0, ended.err
+        assert "s3" not in ended.out + ended.err
+        path = tmp_path / "users.yaml"
+        path.write_text("users:\n" + "".join(f"  {line}\n" for line in ended.out.splitlines()))
+        anna = load_users(path)["anna"]
+        assert (anna.tenant, anna.requests_per_minute) == ("canvas", 6)
+        assert PasswordHasher().verify(anna.password, "a: 's3")
+
+    @pytest.mark.parametrize(
+        ("name", "tenant", "given", "said"),
+        [
+            ("anna", "canvas", "\n", "no password was given"),
+            ("an na", "canvas", "secret\n", "user: String should match"),
+            ("anna", "Not a tenant", "secret\n", "tenant: String should match"),
+        ],
+    )
+    def test_what_the_file_would_refuse_is_refused(
+        self, tmp_path: Path, name: str, tenant: str, given: str, said: str
+    ) -> None:
+        ended = easel("keys", "user", name, "--tenant", tenant, cwd=tmp_path, given=given)
+        assert (ended.code, ended.out) == (2, "")
+        assert said in ended.err
