@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ops.cli import (
+    asyncapi,
     audit,
     bench,
     chaos,
@@ -110,6 +111,11 @@ app.add_typer(bench.app, name="bench", rich_help_panel=_CARE)
 app.command("chaos", rich_help_panel=_CARE, epilog=epilog("easel chaos", "easel chaos --seconds 600 --seed 7 --json"))(
     chaos.chaos
 )
+app.command(
+    "asyncapi",
+    rich_help_panel=_CARE,
+    epilog=epilog("easel asyncapi", "easel asyncapi --write docs", "easel asyncapi --against docs/asyncapi.yaml"),
+)(asyncapi.asyncapi)
 app.command("schema", rich_help_panel=_CARE, epilog=epilog("easel schema tenants"))(schema.schema)
 
 

@@ -1,0 +1,1 @@
+"""The contract with other systems, made from the shapes that the services themselves read and write."""
