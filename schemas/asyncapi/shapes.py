@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from schemas.asyncapi.codes import IN_DEAD_LETTERS, ON_RESULTS
+
 __all__ = ["REFERENCE", "schemas_of", "standalone"]
 
 REFERENCE = "#/components/schemas/{model}"
@@ -118,6 +120,9 @@ def schemas_of(shapes: tuple[type[BaseModel], ...], reference: str = REFERENCE) 
         found |= {name: part for name, part in parts.items() if name not in found}
         found[shape.__name__] = schema
     classes = {kind.__name__: kind for shape in shapes for kind in _made_of(shape)}
+    if "Code" in found:
+        # HTTP has codes of its own, which no event carries.
+        found["Code"]["enum"] = [code.value for code in {**ON_RESULTS, **IN_DEAD_LETTERS}]
     for name, schema in found.items():
         kind = classes.get(name)
         _tell(schema, _docs(kind) if kind else {})
