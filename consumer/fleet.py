@@ -11,13 +11,13 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from consumer.logs import logger
 from schemas.connection import KafkaSettings
 from schemas.envelope import JSON
 from schemas.fleet import Heartbeat
 from schemas.topics import Topics
 from transport.errors import TransportError
 from transport.kafka import Publisher
+from transport.logs import logger
 from transport.records import Ack, Outgoing
 
 __all__ = ["BrokerClock", "Heart"]

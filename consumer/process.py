@@ -11,11 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
-from consumer.logs import logger, show_prompts
 from schemas.settings import Settings
 from schemas.yaml_file import ConfigError
 from transport.errors import Misconfigured, Unavailable
-from transport.logs import configure
+from transport.logs import configure, logger, show_prompts
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_TRY_AGAIN", "run_process"]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 
+import uvloop
 from pydantic import ValidationError
 
 from producer_api.server import run_api
 from producer_api.services import StartupError
-from schemas.settings import Settings
+from schemas.settings import ApiSettings, Settings
 from schemas.yaml_file import ConfigError
-from transport.logs import configure
+from transport.logs import configure, show_prompts
 
 __all__ = ["main"]
 
@@ -27,17 +27,34 @@ def main() -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 78 for settings that can't work."""
     configure()
     try:
-        asyncio.run(run_api(Settings()))
+        settings = Settings()
+        show_prompts(settings.log_prompts)
+        _log_to_file(settings.api)
+        uvloop.run(run_api(settings))
     except ValidationError as error:
         # Not the error as it is: it repeats what was given, and that may be a secret.
         first = error.errors(include_url=False, include_input=False)[0]
         name = "_".join(["EASEL", *(str(part) for part in first["loc"])]).upper()
-        log.critical("can't run: %s: %s", name, first["msg"])
-        return EXIT_CONFIGURATION
+        return _cannot_run(f"{name}: {first['msg']}")
     except (StartupError, ConfigError) as error:
-        log.critical("can't run: %s", error)
-        return EXIT_CONFIGURATION
+        return _cannot_run(str(error))
     return 0
+
+
+def _log_to_file(api: ApiSettings) -> None:
+    if api.log_file is None:
+        return
+    try:
+        configure(file=api.log_file, file_bytes=api.log_file_mib * 2**20, files=api.log_files)
+    except OSError as error:
+        raise StartupError(f"EASEL_API_LOG_FILE: {api.log_file} can't be written: {error.strerror}") from None
+
+
+def _cannot_run(why: str) -> int:
+    # Whoever started it looks there, whatever the file.
+    configure()
+    log.critical("can't run: %s", why)
+    return EXIT_CONFIGURATION
 
 
 if __name__ == "__main__":

@@ -5,17 +5,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
+from producer_api.bodies import BoundedBody
 from producer_api.errors import handle_errors
+from producer_api.headers import SafeHeaders
 from producer_api.metrics import Measured
 from producer_api.openapi import describe
+from producer_api.request_log import RequestLog
 from producer_api.routes import generate, health, removal, tasks, token
 from producer_api.services import Services
 from schemas.settings import Settings
 
 __all__ = ["create_app"]
+
+
+class _App(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        """The framework's own answers to what it did not expect have the headers and the line in the log too."""
+        return RequestLog(SafeHeaders(super().build_middleware_stack()))
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -33,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
         finally:
             await services.stop()
 
-    app = FastAPI(
+    app = _App(
         title="easel",
         version=version("easel"),
         description="Pictures from text, over HTTP. Every request that is answered `202` with the state `accepted` "
@@ -44,8 +56,44 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.services = services
     handle_errors(app)
+    # The one that is added last is the first to see a request.
+    app.add_middleware(BoundedBody, most_bytes=settings.api.max_body_mib * 2**20)
     app.add_middleware(Measured, metrics=services.metrics)
+    if settings.api.cors_origins:
+        app.add_middleware(CORSMiddleware, **_cors(settings.api.cors_origins.split()))
     for router in (generate.router, tasks.router, removal.router, token.router, health.router):
         app.include_router(router)
     describe(app)
     return app
+
+
+def _cors(origins: list[str]) -> dict[str, Any]:
+    return {
+        "allow_origins": origins,
+        "allow_methods": ["GET", "POST", "DELETE"],
+        "allow_headers": [
+            "Authorization",
+            "Content-Type",
+            "Easel-Request-Id",
+            "Idempotency-Key",
+            "If-None-Match",
+            "Last-Event-ID",
+            "Prefer",
+            "Range",
+            "Traceparent",
+            "X-API-Key",
+            "X-Request-Id",
+        ],
+        "expose_headers": [
+            "Content-Range",
+            "Easel-Request-Id",
+            "ETag",
+            "Location",
+            "Preference-Applied",
+            "RateLimit",
+            "RateLimit-Policy",
+            "Retry-After",
+            "X-Request-Id",
+        ],
+        "max_age": 600,
+    }

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 
 from producer_api.errors import unavailable
+from producer_api.request_log import caller, note_asked
 from producer_api.services import Services
 from producer_api.signed import Asked, build_request
 from producer_api.wire import Answer
@@ -42,8 +43,10 @@ async def ask(
         topics=services.topics,
         request_id=id_,
         idempotency_key=idempotency_key,
+        caller=caller.get(),
         traceparent=traceparent,
     )
+    told = note_asked(id_, asked, record.value or b"")
     began = time.perf_counter()
     with services.tracker.expect(tenant, id_) as expected:
         try:
@@ -53,7 +56,9 @@ async def ask(
             raise unavailable(f"Kafka does not answer: {again}", headers=headers) from None
         await asyncio.wait((expected,), timeout=services.settings.api.decision_wait_s)
         answer = expected.result() if expected.done() else None
-    services.metrics.decisions.labels(_outcome(answer)).inc()
+    outcome = _outcome(answer)
+    services.metrics.decisions.labels(outcome).inc()
+    told["outcome"] = outcome
     if answer is not None:
         services.metrics.decision_latency.observe(time.perf_counter() - began)
     return answer

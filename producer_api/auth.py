@@ -15,11 +15,12 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from producer_api.background import end
 from producer_api.errors import ApiError, refusal
 from producer_api.metrics import Metrics
+from producer_api.request_log import caller, note
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.ids import new_id
 from schemas.requests import GenerationRequest
 from schemas.signing import Signer, verify
-from schemas.tenants import Directory, load_tenants
+from schemas.tenants import ApiCaller, Directory, load_tenants
 from schemas.yaml_file import ConfigError, LiveFile
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ class Keyring:
         """Follow it no longer."""
         await end(self._task)
 
-    def tenant_of(self, key: str) -> str | None:
-        """The tenant of an API key; None for one that is unknown or withdrawn."""
+    def caller_of(self, key: str) -> ApiCaller | None:
+        """Whose API key this is; None for one that is unknown or withdrawn."""
         # Looked up by its hash: how long that takes tells nothing about the keys that there are.
         return self._directory.api_keys.get(hashlib.sha256(key.encode()).hexdigest())
 
@@ -133,22 +134,27 @@ async def authenticated(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> str:
-    """The tenant for whom a request asks, by its API key or the token of a user. Raises ``ApiError`` (401, 429)."""
+    """The tenant for whom a request asks, by its API key or the token of a user; ``caller`` then says whose.
+
+    Raises ``ApiError`` (401, 429).
+    """
     key = bearer.credentials if bearer is not None else header
     services: Services = request.app.state.services
-    tenant = None
+    found = None
     if key and len(key) <= _MAX_KEY_CHARS:
-        tenant = services.keyring.tenant_of(key) or _tenant_of_user(services, key, asks=request.method == "POST")
-    if tenant is None:
+        found = services.keyring.caller_of(key) or _user_of(services, key, asks=request.method == "POST")
+    if found is None:
         what = (
             "is not valid, or was withdrawn" if key else "is missing: send `Authorization: Bearer KEY` or `X-API-Key`"
         )
         error = ErrorBody(message=f"the API key {what}", type=ErrorType.AUTHENTICATION, code=Code.API_KEY_INVALID)
         raise ApiError(error, headers={"WWW-Authenticate": "Bearer"})
-    return tenant
+    caller.set(found.name)
+    note(tenant=found.tenant, caller=found.name)
+    return found.tenant
 
 
-def _tenant_of_user(services: Services, token: str, *, asks: bool) -> str | None:
+def _user_of(services: Services, token: str, *, asks: bool) -> ApiCaller | None:
     user = None if services.logins is None else services.logins.user_of(token)
     # A tenant that the file does not have could sign nothing that admission answers.
     if services.logins is None or user is None or not services.keyring.has_tenant(user.tenant):
@@ -160,7 +166,7 @@ def _tenant_of_user(services: Services, token: str, *, asks: bool) -> str | None
             code=Code.RATE_LIMITED,
         )
         raise refusal(error, wait_s, {})
-    return user.tenant
+    return ApiCaller(user.tenant, f"user:{user.user}")
 
 
 TenantDep = Annotated[str, Depends(authenticated)]

@@ -8,26 +8,28 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import ceil
 
 import uvicorn
 from fastapi import FastAPI
 
 from producer_api.app import create_app
-from producer_api.services import StartupError
+from producer_api.connection import limited_to
+from producer_api.services import Services, StartupError
 from schemas.settings import Settings
 
 __all__ = ["run_api", "serve"]
 
 log = logging.getLogger(__name__)
 
-_GRACE_S = 10
 _KEEP_ALIVE_S = 15
-_MAX_HEAD_BYTES = 32 * 1024
 _BACKLOG = 1024
 
 
 async def run_api(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
     """Serve until ``stop`` is set or, where none is given, until SIGINT or SIGTERM. Answers under way are finished.
+
+    Balancers see first that it is not ready; then nothing new is taken, and streams are told to come again.
 
     Raises ``StartupError`` and ``ConfigError`` for what a person has to change.
     """
@@ -45,21 +47,27 @@ async def run_api(settings: Settings, *, stop: asyncio.Event | None = None) -> N
 
 async def serve(app: FastAPI, listener: socket.socket, stop: asyncio.Event) -> None:
     """Serve ``app`` on a socket that listens already, until ``stop`` is set."""
+    services: Services = app.state.services
+    api = services.settings.api
     server = _Server(
         uvicorn.Config(
             app,
+            http=limited_to(api.connections),
             log_config=None,
             access_log=False,
             server_header=False,
             ws="none",
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_GRACE_S,
-            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+            timeout_graceful_shutdown=ceil(api.grace_s),
+            # Else a task would see what an earlier request of its connection has left behind.
+            reset_contextvars=True,
         )
     )
 
     async def end() -> None:
         await stop.wait()
+        services.closing.set()
+        await asyncio.sleep(api.leave_s)
         server.should_exit = True
 
     ending = asyncio.create_task(end())

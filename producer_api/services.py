@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -38,6 +39,8 @@ class Services:
     objects: ObjectStore
     logins: Logins | None
     """Users who sign in; None where nobody is to."""
+    closing: asyncio.Event
+    """Set when the process is to end: it is not ready any more, and streams tell their readers to come again."""
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -55,6 +58,7 @@ class Services:
             outlet=Outlet(settings.kafka, metrics),
             objects=objects,
             logins=Logins.build(settings, objects),
+            closing=asyncio.Event(),
         )
 
     async def start(self) -> None:
@@ -76,9 +80,10 @@ class Services:
 
     def reasons(self) -> list[str]:
         """Why the API is not ready; empty when it is."""
+        closing = "it is ending" if self.closing.is_set() else None
         return [
             problem
-            for problem in (self.outlet.problem, self.tracker.problem, self.keyring.problem)
+            for problem in (closing, self.outlet.problem, self.tracker.problem, self.keyring.problem)
             if problem is not None
         ]
 

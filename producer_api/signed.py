@@ -24,6 +24,7 @@ def build_request(
     topics: Topics,
     request_id: str | None = None,
     idempotency_key: str | None = None,
+    caller: str | None = None,
     now_s: float | None = None,
     traceparent: str | None = None,
 ) -> Outgoing:
@@ -31,8 +32,9 @@ def build_request(
 
     ``request_id`` is the id of the event, a UUIDv7, made when absent: a cancel and a delete have one of their own. The
     same request and id have the same body, so that admission recognizes a repetition; so does the same
-    ``idempotency_key`` under another id. ``now_s`` is the time of signing, in seconds since 1970. Publishing the record
-    again, as it is, is safe until its token expires (``signer.lifetime_s``).
+    ``idempotency_key`` under another id. ``caller``: on whose word an issuer signs, for the audit. ``now_s`` is the
+    time of signing, in seconds since 1970. Publishing the record again, as it is, is safe until its token expires
+    (``signer.lifetime_s``).
     """
     id_ = new_id() if request_id is None else request_id
     # Without what is only a default: asking for it in so many words is the same request.
@@ -44,6 +46,7 @@ def build_request(
         body=body,
         now_s=time.time() if now_s is None else now_s,
         idempotency_key=idempotency_key,
+        caller=caller,
     )
     event = Envelope(
         id=id_,

@@ -20,6 +20,8 @@ class AuditNote(BaseModel):
 
     issuer: str
     kid: str
+    caller: str | None = None
+    """Who acted behind the issuer: of a request over HTTP, the id of the API key."""
     type: str
     """The ``ce_type`` that was asked for."""
     id: str

@@ -87,6 +87,19 @@ class ApiSettings(Section):
     """Who may sign in by name and password (``POST /token``)."""
     token_secret: SecretStr | None = None
     """Signs the tokens of those; at least 32 bytes, the same for all instances."""
+    cors_origins: str | None = None
+    """Origins, such as ``https://cms.example.org``, whose pages may call it in a browser; with spaces between them."""
+    connections: int = Field(default=4_096, ge=1)
+    """Further ones are answered 503."""
+    max_body_mib: int = Field(default=32, ge=1, le=1_024)
+    leave_s: float = Field(default=0.0, ge=0.0, le=300.0)
+    """After SIGTERM it says that it is not ready and goes on serving for so long, until balancers have seen it."""
+    grace_s: float = Field(default=10.0, ge=0.0, le=3_600.0)
+    """Then answers under way may take so long; streams are ended at once, with word to come again."""
+    log_file: Path | None = None
+    """Its log, in place of standard error."""
+    log_file_mib: int = Field(default=64, ge=1)
+    log_files: int = Field(default=5, ge=1, le=1_000)
 
 
 class OutboundSettings(Section):

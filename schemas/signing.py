@@ -48,7 +48,11 @@ MIN_SECRET_BYTES = 32
 IDEMPOTENCY_KEY = "idempotencykey"
 """The claim, and the CloudEvents extension, that hold an idempotency key: both or neither, and the same."""
 
+_CALLER = "act"
+"""The claim for who acts behind the issuer (RFC 8693, 4.1): ``{"sub": name}``."""
+
 _KID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_CALLER_NAME = re.compile(r"[!-~]{1,128}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _REQUIRED = ("iss", "sub", "aud", "type", "iat", "exp", "jti", "body_sha256")
 
@@ -77,6 +81,8 @@ class Verified:
     tenant: str
     issuer: str
     kid: str
+    caller: str | None = None
+    """Whom the issuer names as the one who acts: for the HTTP shim, the id of an API key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,12 @@ class Signer:
         body: bytes,
         now_s: float,
         idempotency_key: str | None = None,
+        caller: str | None = None,
     ) -> str:
-        """The token for an event with this type, id and body, and with this key in ``ce_idempotencykey``."""
+        """The token for an event with this type, id and body, and with this key in ``ce_idempotencykey``.
+
+        ``caller``: the name of the one on whose word an issuer signs; it goes into the audit.
+        """
         claims: dict[str, Any] = {
             "iss": self.issuer,
             "sub": tenant,
@@ -115,6 +125,8 @@ class Signer:
         }
         if idempotency_key is not None:
             claims[IDEMPOTENCY_KEY] = idempotency_key
+        if caller is not None:
+            claims[_CALLER] = {"sub": caller}
         return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"typ": TOKEN_TYPE, "kid": self.kid})
 
 
@@ -162,7 +174,7 @@ def verify(
         raise _refused(Code.CLAIMS_INVALID, "the claim 'sub' is not the name of a tenant", "sub")
     if entry.tenants is not None and tenant not in entry.tenants:
         raise _refused(Code.TENANT_NOT_ALLOWED, f"key {entry.kid!r} may not speak for this tenant", "sub")
-    return Verified(tenant=tenant, issuer=entry.issuer, kid=entry.kid)
+    return Verified(tenant=tenant, issuer=entry.issuer, kid=entry.kid, caller=_caller(claims))
 
 
 def _read(token: str, keys: Mapping[str, KeyEntry]) -> tuple[Compact, KeyEntry]:
@@ -196,6 +208,13 @@ def _require_claim(claims: Mapping[str, Any], name: str, expected: str) -> None:
         raise _refused(
             Code.CLAIMS_INVALID, f"the claim {name!r} differs from the event or the key: {expected!r} is right", name
         )
+
+
+def _caller(claims: Mapping[str, Any]) -> str | None:
+    act = claims.get(_CALLER)
+    name = act.get("sub") if isinstance(act, dict) else None
+    # Nothing is decided by it: what does not fit into the audit is no reason to refuse.
+    return name if isinstance(name, str) and _CALLER_NAME.fullmatch(name) else None
 
 
 def _require_times(claims: Mapping[str, Any], appended_ms: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
@@ -21,7 +21,7 @@ from schemas.signing import KeyEntry
 from schemas.tenant_keys import Key, KeyId, material_of
 from schemas.yaml_file import ConfigError, Location, MisplacedError, read_yaml
 
-__all__ = ["ApiKey", "Directory", "Issuer", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
+__all__ = ["ApiCaller", "ApiKey", "Directory", "Issuer", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
 
 TenantId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Units = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=3)]
@@ -163,6 +163,14 @@ def _require_unique(what: str, names: Sequence[tuple[str, Location]]) -> None:
         seen.add(name)
 
 
+class ApiCaller(NamedTuple):
+    """Who asks over HTTP."""
+
+    tenant: str
+    name: str
+    """The id of the API key (never the key), or ``user:`` and the name of a user."""
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """The file as services use it."""
@@ -170,8 +178,8 @@ class Directory:
     version: int
     tenants: Mapping[str, Tenant]
     keys: Mapping[str, KeyEntry] = field(repr=False)
-    api_keys: Mapping[str, str] = field(repr=False)
-    """SHA-256 of an API key → tenant."""
+    api_keys: Mapping[str, ApiCaller] = field(repr=False)
+    """SHA-256 of an API key → whose it is."""
     prompt_rules: tuple[PromptRule, ...] = ()
     """Those for all tenants."""
 
@@ -221,6 +229,6 @@ def load_tenants(path: Path, *, only_issuer: str | None = None) -> Directory:
         version=file.version,
         tenants={tenant.id: tenant for tenant in tenants},
         keys=keys,
-        api_keys={key.sha256: tenant.id for tenant in file.tenants for key in tenant.api_keys},
+        api_keys={key.sha256: ApiCaller(tenant.id, key.id) for tenant in file.tenants for key in tenant.api_keys},
         prompt_rules=prompt_rules,
     )

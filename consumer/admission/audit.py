@@ -26,6 +26,7 @@ def _note(submission: Submission, record: Record, rules: Rules) -> bytes:
     note = AuditNote.model_construct(
         issuer=submission.issuer,
         kid=submission.kid,
+        caller=submission.caller,
         type=submission.envelope.type,
         id=submission.envelope.id,
         body_sha256=submission.body_sha256,

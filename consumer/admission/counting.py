@@ -6,8 +6,8 @@ from collections import Counter
 
 from consumer.admission.batch import Batch
 from consumer.admission.rules import Rules
-from consumer.logs import logger
 from consumer.metrics import Metrics
+from transport.logs import logger
 
 __all__ = ["count"]
 

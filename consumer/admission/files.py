@@ -8,7 +8,6 @@ from functools import lru_cache
 
 from consumer.admission.init import specs_of
 from consumer.admission.rules import Rules
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.catalog import Catalog, load_catalog
 from schemas.settings import Settings
@@ -16,6 +15,7 @@ from schemas.tenants import Directory, load_tenants
 from schemas.topics import Topics
 from schemas.yaml_file import ConfigError, LiveFile
 from transport.errors import TransportError
+from transport.logs import logger
 from transport.topics import check_topics
 
 __all__ = ["RuleFiles"]

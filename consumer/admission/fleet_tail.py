@@ -11,10 +11,10 @@ import asyncio
 from pydantic import ValidationError
 
 from consumer.admission.fleet_view import NO_FLEET, Fleet, Heard
-from consumer.logs import logger
 from schemas.connection import KafkaSettings
 from schemas.fleet import HEARD_WITHIN_MS, Heartbeat
 from schemas.topics import Topics
+from transport.logs import logger
 from transport.records import Record
 from transport.tail import Tail
 

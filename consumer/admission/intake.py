@@ -57,6 +57,8 @@ class Submission(msgspec.Struct, frozen=True, gc=False):
     """Where it was read: tells apart what is said of several submissions of one id."""
     body_sha256: str
     idempotency_key: str | None = None
+    caller: str | None = None
+    """Whom the issuer names as the one who acts."""
     replayed: bool = False
 
 
@@ -78,6 +80,7 @@ def identify(record: Record, rules: Rules) -> Submission:
         number=f"{rules.input_of(record.topic)}/{record.partition}:{record.offset}",
         body_sha256=hashlib.sha256(envelope.data).hexdigest(),
         idempotency_key=envelope.extensions.get(IDEMPOTENCY_KEY),
+        caller=verified.caller,
         replayed=replayed,
     )
 

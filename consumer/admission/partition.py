@@ -22,12 +22,12 @@ from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
 from consumer.faults import fault
 from consumer.fleet import BrokerClock
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.errors import Fenced, Misconfigured, TransportError, Undecided
 from transport.group import GroupConsumer
+from transport.logs import logger
 from transport.records import Record, TopicPartition
 from transport.transactions import FencedProducer
 

@@ -6,13 +6,13 @@ import asyncio
 
 from consumer.admission.ledger import FORMAT, Init, restore
 from consumer.admission.state import PartitionState
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.decided import require_decided
 from transport.errors import Misconfigured
 from transport.group import GroupConsumer
+from transport.logs import logger
 from transport.records import TopicPartition
 from transport.tail import read_partition
 

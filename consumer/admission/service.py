@@ -23,7 +23,6 @@ from consumer.admission.lag import watch_lag
 from consumer.admission.partition import PartitionRunner
 from consumer.fleet import BrokerClock, Heart
 from consumer.health import HealthServer, Readiness
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.fleet import Heartbeat
 from schemas.settings import Settings
@@ -31,6 +30,7 @@ from schemas.topics import Topics
 from transport.errors import Doubt, Misconfigured, OffsetsUnknown, TransportError, Unavailable
 from transport.group import GroupConsumer
 from transport.kafka import Publisher
+from transport.logs import logger
 from transport.records import Record, TopicPartition
 from transport.topics import check_topics, cluster_id
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from consumer.faults import fault
 from consumer.generation.jobs import Job
 from consumer.generation.reports import Reports
-from consumer.logs import logger, prompt_facts
+from transport.logs import logger, prompt_facts
 
 __all__ = ["announce"]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from consumer.logs import logger
 from schemas.connection import KafkaSettings
 from schemas.envelope import Envelope
 from schemas.errors import EaselError
 from schemas.jobs import Control
 from schemas.topics import Topics
 from transport.errors import OffsetsUnknown, TransportError
+from transport.logs import logger
 from transport.records import Record
 from transport.tail import Tail
 

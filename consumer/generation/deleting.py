@@ -9,10 +9,10 @@ from consumer.generation.backlog import Backlog
 from consumer.generation.offsets import Token
 from consumer.generation.outputs import Outputs
 from consumer.generation.reports import Reports
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.jobs import DeleteAssigned
 from transport.errors import TransportError
+from transport.logs import logger
 from transport.records import TopicPartition
 
 __all__ = ["Deleter"]

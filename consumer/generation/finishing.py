@@ -14,11 +14,11 @@ from consumer.generation.encoding import Encoder, Encoding, Picture
 from consumer.generation.jobs import Job
 from consumer.generation.outputs import Outputs, StoreFailedError
 from consumer.generation.reports import Reports
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.outputs import Manifest, Output
 from transport.errors import TooLarge
+from transport.logs import logger
 
 __all__ = ["Finisher"]
 

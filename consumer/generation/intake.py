@@ -19,13 +19,13 @@ from consumer.generation.outbox import Outbox
 from consumer.generation.outputs import Outputs, StoreFailedError
 from consumer.generation.peers import Peers
 from consumer.generation.sources import SourceError, Sources
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.catalog import ModelCard
 from schemas.connection import KafkaSettings
 from schemas.errors import Code, EaselError
 from schemas.jobs import DeleteAssigned
 from schemas.topics import Topics
+from transport.logs import logger
 from transport.records import Record, TopicPartition
 
 __all__ = ["Intake"]

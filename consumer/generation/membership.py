@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from consumer.faults import fault
 from consumer.generation.backlog import Backlog
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.errors import Doubt, Fenced, Misconfigured, OffsetsUnknown, TransportError, Unavailable
 from transport.group import GroupConsumer
+from transport.logs import logger
 from transport.records import Record, TopicPartition
 
 __all__ = ["Membership"]

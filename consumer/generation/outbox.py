@@ -8,9 +8,9 @@ import random
 from collections import defaultdict
 from collections.abc import Sequence
 
-from consumer.logs import logger
 from transport.errors import TooLarge, TransportError
 from transport.kafka import Publisher
+from transport.logs import logger
 from transport.records import Outgoing
 
 __all__ = ["Outbox"]

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from consumer.faults import fault
 from consumer.generation.encoding import File, Picture, recorded
 from consumer.generation.jobs import Job
-from consumer.logs import logger
 from schemas.outputs import MEDIA_TYPES, Manifest, Output, manifest_key, output_key, request_prefix
 from transport.errors import NotFound, TransportError
+from transport.logs import logger
 from transport.objects import ObjectStore
 
 __all__ = ["Outputs", "StoreFailedError", "persistently"]

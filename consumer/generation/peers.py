@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from consumer.fleet import BrokerClock
 from consumer.generation.jobs import JobKey
-from consumer.logs import logger
 from schemas.connection import KafkaSettings
 from schemas.fleet import HEARD_WITHIN_MS, Heartbeat
 from schemas.topics import Topics
 from transport.errors import OffsetsUnknown, TransportError
+from transport.logs import logger
 from transport.records import Record
 from transport.tail import Tail
 

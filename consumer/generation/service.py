@@ -30,12 +30,12 @@ from consumer.generation.running import EngineLoop
 from consumer.generation.sources import Sources
 from consumer.generation.starting import cards_of, engine_environment, reach_cluster, reach_store, start_engine
 from consumer.health import HealthServer, Readiness
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.fleet import Heartbeat
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.kafka import Publisher
+from transport.logs import logger
 from transport.objects import ObjectStore
 
 __all__ = ["Worker", "run_worker"]

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from consumer.engine.contract import EngineError
 from consumer.engine.process import EngineLostError, EngineProcess
 from consumer.engine.weights import unusable_files
-from consumer.logs import logger
 from schemas.catalog import ModelCard, load_catalog
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.errors import Misconfigured, Unavailable
+from transport.logs import logger
 from transport.objects import ObjectStore
 from transport.topics import check_topics
 

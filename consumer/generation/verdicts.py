@@ -13,10 +13,10 @@ from consumer.generation.checked import note_check
 from consumer.generation.encoding import Picture
 from consumer.generation.finishing import Finisher
 from consumer.generation.jobs import Job
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from schemas.catalog import ModelCard
 from schemas.errors import Code
+from transport.logs import logger
 
 __all__ = ["Verdicts"]
 

@@ -40,6 +40,8 @@ class Entry:
     """Pictures that were delivered although it found something, as they were or blurred: for people to review."""
     issuer: str | None
     kid: str | None
+    caller: str | None
+    """Of a request over HTTP: the id of the API key."""
     asked: str | None
     """The ``ce_type`` that was asked for."""
     asked_id: str | None
@@ -72,6 +74,7 @@ def entry_of(record: Record) -> Entry | None:
         flagged=tuple(output["index"] for output in data.get("outputs") or () if output.get("flagged")),
         issuer=asked.issuer if asked else None,
         kid=asked.kid if asked else None,
+        caller=asked.caller if asked else None,
         asked=asked.type if asked else None,
         asked_id=asked.id if asked else None,
         body_sha256=asked.body_sha256 if asked else None,
@@ -112,6 +115,7 @@ def _refused_unread(record: Record, kafka: KafkaSettings) -> Entry | None:
         flagged=(),
         issuer=None,
         kid=None,
+        caller=None,
         asked=None,
         asked_id=None,
         body_sha256=content.value_sha256,

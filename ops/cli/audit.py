@@ -59,7 +59,8 @@ def _line(entry: Entry) -> Text:
         if indices:
             said.append(f"{what}: {', '.join(map(str, indices))}")
     if entry.issuer is not None:
-        said.append(f"by {entry.issuer} ({entry.kid}), tenants.yaml v{entry.tenants_version}")
+        behind = f" for {entry.caller}" if entry.caller else ""
+        said.append(f"by {entry.issuer} ({entry.kid}){behind}, tenants.yaml v{entry.tenants_version}")
     if entry.place is not None:
         said.append(entry.place)
     if entry.body_sha256 is not None:

@@ -13,9 +13,9 @@ import pytest
 
 from consumer.faults import EXIT_CODE, POINTS
 from consumer.health import HealthServer, Readiness
-from consumer.logs import prompt_facts, show_prompts
 from consumer.metric_defs import DEFINITIONS
 from consumer.metrics import Metrics, UnknownMetricError, render_markdown
+from transport.logs import prompt_facts, show_prompts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,11 +153,10 @@ def test_a_prompt_is_logged_as_it_is_only_where_that_is_asked_for() -> None:
 def test_logs_are_json_from_the_first_logger_on() -> None:
     code = """
 import logging
-from consumer import logs
-from transport.logs import configure
-log = logs.logger("generation")
+from transport.logs import configure, logger, prompt_facts
+log = logger("generation")
 configure()
-log.info("said", **logs.prompt_facts("a secret wish"))
+log.info("said", **prompt_facts("a secret wish"))
 logging.getLogger("aiokafka").warning("heard %s", 1)
 try:
     1 / 0

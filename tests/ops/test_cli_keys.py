@@ -89,7 +89,9 @@ def test_an_api_key_is_shown_once_and_known_by_its_hash(tmp_path: Path) -> None:
     assert key.startswith("easel_")
     assert len(key) >= 40
     digest = hashlib.sha256(key.encode()).hexdigest()
-    assert load_tenants(tenants_file(tmp_path, api_keys=yaml.safe_load(entry))).api_keys == {digest: "atelier"}
+    assert load_tenants(tenants_file(tmp_path, api_keys=yaml.safe_load(entry))).api_keys == {
+        digest: ("atelier", "website")
+    }
     assert not list(tmp_path.rglob("*.key"))
 
 

@@ -46,7 +46,7 @@ class TestWhatCanBeWritten:
         assert (acme.limits.day_milliunits, acme.limits.month_milliunits) == (12_345, 100_000)
         assert (acme.limits.requests_per_minute, acme.limits.burst) == (60, 5)
         assert (acme.price_factor, acme.time_zone) == (Decimal("0.5"), "Asia/Shanghai")
-        assert directory.api_keys == {"a" * 64: "acme"}
+        assert directory.api_keys == {"a" * 64: ("acme", "web")}
         assert directory.own_topics() == ["acme"]
         assert globex.status == "suspended"
         assert globex.limits == Limits()

@@ -1,0 +1,147 @@
+"""A connection of the HTTP server that nobody can hold for ever, nor fill: uvicorn's own, with limits.
+
+A proxy in front does the same for those behind it; without one, a client that sends a byte now and then would keep a
+connection, and some hundreds of them the server (slowloris).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
+
+__all__ = ["MAX_HEAD_BYTES", "limited_to"]
+
+MAX_HEAD_BYTES = 32 * 1024
+"""The request line and all headers together."""
+
+_HEAD_S = 10.0
+"""For a request's head to arrive, from its first byte; for the first one, from the connection on."""
+_LEFTOVER_S = 5.0
+"""What is left of a body when its answer is out is read for so long: else the client might not see the answer."""
+_STALLED_S = 60.0
+"""A client that takes nothing of an answer for so long has gone."""
+
+_Plain = tuple[int, str, str]
+_BAD: _Plain = (400, "Bad Request", "this is not an HTTP/1.1 request")
+_SLOW: _Plain = (408, "Request Timeout", f"the request's headers did not arrive within {_HEAD_S:g} s")
+_LARGE: _Plain = (431, "Request Header Fields Too Large", f"the headers are larger than {MAX_HEAD_BYTES} bytes")
+_FULL: _Plain = (503, "Service Unavailable", "there are too many connections: try again")
+
+
+class _Connection(HttpToolsProtocol):
+    most_connections: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections:
+            self._refuse(_FULL, "Retry-After: 1\r\n")
+        else:
+            self._end_in(_HEAD_S, _SLOW)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        for timer in (self._deadline, self._stalled, self.timeout_keep_alive_task):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(_LARGE)
+        elif self._deadline is None:
+            self._end_in(_HEAD_S, _SLOW)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._parsed_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._parsed_bytes += len(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._parsed_bytes += len(name) + len(value) + 4
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._end_no_more()
+        # What came in one piece with its body has been counted by no one yet.
+        if self._parsed_bytes > MAX_HEAD_BYTES:
+            self._refuse(_LARGE)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            self._end_in(_LEFTOVER_S, None)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(_STALLED_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the base class's signature
+        self._refuse(_BAD)
+
+    def _end_in(self, seconds: float, why: _Plain | None) -> None:
+        self._end_no_more()
+        self._deadline = self.loop.call_later(seconds, self._refuse, why)
+
+    def _end_no_more(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, why: _Plain | None, headers: str = "") -> None:
+        """Close, and say why where there is anyone to tell."""
+        if self.transport.is_closing():
+            return
+        if why is not None:
+            status, phrase, message = why
+            kind = ErrorType.SERVER if status >= 500 else ErrorType.INVALID_REQUEST
+            code = Code.SERVICE_UNAVAILABLE if status >= 500 else Code.INVALID_REQUEST
+            body = ErrorShape(error=ErrorBody(message=message, type=kind, code=code)).model_dump_json()
+            self.transport.write(
+                f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+                f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n{headers}\r\n"
+                f"{body}".encode()
+            )
+        self.transport.close()
+
+
+def limited_to(connections: int) -> type[asyncio.Protocol]:
+    """The protocol for a server that serves so many connections at a time; further ones are answered 503."""
+    return type("Connection", (_Connection,), {"most_connections": connections})

@@ -1,0 +1,108 @@
+"""One line in the log for each request: who, what, how long, how it ended; never a key, and a prompt as its hash.
+
+All that is logged while a request is served carries its id and trace, so that the lines of several are told apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from contextvars import ContextVar
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import bound_contextvars
+
+from producer_api.signed import Asked
+from schemas.requests import GenerationRequest
+from transport.logs import logger, prompt_facts
+
+__all__ = ["RequestLog", "caller", "note", "note_asked"]
+
+log = logger("api")
+
+caller: ContextVar[str | None] = ContextVar("caller", default=None)
+"""The id of the API key that the request at hand came with: what is signed for it names it."""
+
+_facts: ContextVar[dict[str, Any] | None] = ContextVar("facts", default=None)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+_PATH_CHARS = 200
+_PROBES = ("/health/live", "/health/ready", "/metrics")
+"""They come every few seconds, and are logged only when they fail."""
+
+
+def note(**facts: Any) -> None:
+    """Say more in the line of the request at hand."""
+    found = _facts.get()
+    if found is not None:
+        found.update(facts)
+
+
+def note_asked(event_id: str, asked: Asked, body: bytes) -> dict[str, Any]:
+    """Say in that line what is published for the request; what becomes of it may be added to the answer.
+
+    ``body_sha256`` is the hash that ``easel audit`` shows of the same event.
+    """
+    said: dict[str, Any] = {"id": event_id, "type": asked.TYPE, "body_sha256": hashlib.sha256(body).hexdigest()}
+    if isinstance(asked, GenerationRequest):
+        said |= {"model": asked.model, **prompt_facts(asked.prompt)}
+    else:
+        said["task"] = asked.request_id
+    found = _facts.get()
+    if found is not None:
+        found.setdefault("asked", []).append(said)
+    return said
+
+
+class RequestLog:
+    """Middleware that writes the line, and answers with ``X-Request-Id``: the caller's own, or a new one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+        trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+        bound = {"request_id": request_id} | ({"trace_id": trace[1]} if trace else {})
+        facts: dict[str, Any] = {}
+        status, sent = 500, 0
+        began = time.perf_counter()
+
+        async def observed(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            elif message["type"] == "http.response.body":
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        token = _facts.set(facts)
+        with bound_contextvars(**bound):
+            try:
+                await self._app(scope, receive, observed)
+            finally:
+                _facts.reset(token)
+                if scope["path"] not in _PROBES or status >= 500:
+                    client = scope.get("client")
+                    log.info(
+                        "request",
+                        method=scope["method"],
+                        # Without its query, which may hold a ticket.
+                        path=scope["path"][:_PATH_CHARS],
+                        status=status,
+                        ms=round((time.perf_counter() - began) * 1000, 1),
+                        sent_bytes=sent,
+                        client=client[0] if client else None,
+                        **facts,
+                    )
