@@ -50,7 +50,12 @@ class Event(BaseModel):
     request_id: str
 
 
-# results: the decision
+class Limit(BaseModel):
+    """A limit and what is left of it, in its own unit."""
+
+    name: str
+    limit: int
+    remaining: int
 
 
 class Accepted(Event):
@@ -62,6 +67,10 @@ class Accepted(Event):
     position: int
     """Requests of its tenant that were waiting before it."""
     seed: int
+    limits: list[Limit] = Field(default_factory=list)
+    """What this request leaves of the rate and of the budgets, where the tenant has any."""
+    group: str | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
 
 
 class Duplicate(Event):
@@ -75,14 +84,6 @@ class Duplicate(Event):
     of: str | None = None
     """The request that came under the same idempotency key, where it is another than this one."""
     error: ErrorBody | None = None
-
-
-class Limit(BaseModel):
-    """The limit that a refusal is about, in its own unit."""
-
-    name: str
-    limit: int
-    remaining: int
 
 
 class Rejected(Event):
@@ -258,9 +259,6 @@ class GenerationStep(Event):
     attempt: int
     step: int
     steps: int
-
-
-# dead letters
 
 
 class DeadLetter(BaseModel):

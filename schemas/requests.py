@@ -88,6 +88,8 @@ class RequestFields(BaseModel):
     """Small pictures of how far it is, among the progress events, where the model's entry allows them."""
     metadata: Annotated[dict[_MetadataKey, _MetadataValue], Field(max_length=16)] = Field(default_factory=dict)
     """Returned untouched in the terminal event: a CMS's post id."""
+    group: Name | None = None
+    """A name of the tenant's own for what belongs together: ``accepted`` carries it, so that it can be asked for."""
     dry_run: bool = False
     """Only asks what it would cost, and whether and when it would be accepted: nothing is held, no id is bound."""
 

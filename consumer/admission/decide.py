@@ -37,6 +37,7 @@ from schemas.events import Accepted, Duplicate, Rejected, UsageHeld
 from schemas.jobs import JobDeleted
 from schemas.requests import CancelRequest, DeleteRequest, GenerationRequest
 from schemas.signing import IDEMPOTENCY_KEY
+from schemas.tenants import Tenant
 from transport.records import Record
 
 __all__ = ["decide"]
@@ -98,7 +99,7 @@ def _decide_request(
         effects.accounts[submission.key.tenant] = examined.account
         return effects
     opened = _open_request(state, submission, request, examined)
-    effects = _accepted(opened, examined, rules)
+    effects = _accepted(opened, examined, submission.tenant, request.group, rules)
     if state.early_cancels.holds(submission.key, state.clock_ms):
         # Its cancel came first. Accepted and ended at once, its id is bound: no copy of it can run later.
         effects.add(end_canceled(examined.account, opened, rules, opened.accepted_ms))
@@ -111,7 +112,7 @@ def _decide_request(
     return effects
 
 
-def _accepted(request: OpenRequest, examined: Examined, rules: Rules) -> Effects:
+def _accepted(request: OpenRequest, examined: Examined, tenant: Tenant, group: str | None, rules: Rules) -> Effects:
     key, at_ms, cost = request.key, request.accepted_ms, request.cost
     answer = Accepted(
         tenant=key.tenant,
@@ -120,6 +121,9 @@ def _accepted(request: OpenRequest, examined: Examined, rules: Rules) -> Effects
         cost_milliunits=cost,
         position=examined.position,
         seed=request.parameters.seed,
+        limits=quota.left(examined.account, tenant, at_ms),
+        group=group,
+        metadata=dict(request.metadata),
     )
     return Effects(
         messages=[

@@ -17,9 +17,21 @@ from schemas.errors import Code, EaselError, ErrorType
 from schemas.events import Balance, Limit
 from schemas.tenants import Limits, Tenant
 
-__all__ = ["Account", "Bucket", "Period", "QuotaExceeded", "balance", "hold", "periods_of", "release", "take_token"]
+__all__ = [
+    "Account",
+    "Bucket",
+    "Period",
+    "QuotaExceeded",
+    "balance",
+    "hold",
+    "left",
+    "periods_of",
+    "release",
+    "take_token",
+]
 
 _MINUTE_MS = 60_000
+_RATE = "requests_per_minute"
 _KEPT_DAYS = 3
 _KEPT_MONTHS = 3
 
@@ -85,7 +97,7 @@ def take_token(account: Account, limits: Limits, at_ms: int) -> Account:
         raise QuotaExceeded(
             Code.RATE_LIMITED,
             f"more than {rate} requests a minute: wait {wait_ms / 1000:g} s",
-            Limit(name="requests_per_minute", limit=rate, remaining=0),
+            Limit(name=_RATE, limit=rate, remaining=0),
             wait_ms / 1000,
         )
     return replace(account, bucket=Bucket(bucket.level - _MINUTE_MS, bucket.at_ms))
@@ -103,13 +115,14 @@ def hold(account: Account, tenant: Tenant, cost: int, at_ms: int) -> Account:
     day, month = periods_of(tenant, at_ms)
     for code, name, limit, used in _budgets(account, tenant, day, month):
         if limit is not None and used + cost > limit:
-            left = max(0, limit - used)
+            remaining = max(0, limit - used)
             wait_ms = _until_affordable(account, tenant, cost, at_ms)
             remedy = "ask for less" if wait_ms is None else f"come back in {wait_ms / 1000:.0f} s, or ask for less"
             raise QuotaExceeded(
                 code,
-                f"{name}: this costs {cost / 1000:g} units and {left / 1000:g} of {limit / 1000:g} are left: {remedy}",
-                Limit(name=f"{name.replace('units', 'milliunits')}", limit=limit, remaining=left),
+                f"{name}: this costs {cost / 1000:g} units and {remaining / 1000:g} of {limit / 1000:g} are left:"
+                f" {remedy}",
+                Limit(name=_in_milliunits(name), limit=limit, remaining=remaining),
                 None if wait_ms is None else wait_ms / 1000,
             )
     return replace(
@@ -117,6 +130,20 @@ def hold(account: Account, tenant: Tenant, cost: int, at_ms: int) -> Account:
         days=_posted(account.days, day, _KEPT_DAYS, held=cost),
         months=_posted(account.months, month, _KEPT_MONTHS, held=cost),
     )
+
+
+def left(account: Account, tenant: Tenant, at_ms: int) -> list[Limit]:
+    """What the tenant's rate and budgets have left at this moment; nothing about what has no limit."""
+    found: list[Limit] = []
+    limits = tenant.limits
+    if limits.requests_per_minute is not None:
+        rate = limits.requests_per_minute
+        tokens = _filled(account, limits, rate, at_ms).level // _MINUTE_MS
+        found.append(Limit(name=_RATE, limit=rate, remaining=tokens))
+    for _, name, limit, used in _budgets(account, tenant, *periods_of(tenant, at_ms)):
+        if limit is not None:
+            found.append(Limit(name=_in_milliunits(name), limit=limit, remaining=max(0, limit - used)))
+    return found
 
 
 def release(account: Account, day: str, month: str, *, settled: int, refunded: int) -> Account:
@@ -178,6 +205,10 @@ def _budgets(account: Account, tenant: Tenant, day: str, month: str) -> tuple[tu
         (Code.BUDGET_DAY_EXCEEDED, "units_per_day", limits.day_milliunits, used_today),
         (Code.BUDGET_MONTH_EXCEEDED, "units_per_month", limits.month_milliunits, used_this_month),
     )
+
+
+def _in_milliunits(name: str) -> str:
+    return name.replace("units", "milliunits")
 
 
 def _until_affordable(account: Account, tenant: Tenant, cost: int, at_ms: int) -> int | None:

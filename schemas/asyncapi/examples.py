@@ -70,7 +70,16 @@ _ALL: tuple[BaseModel, ...] = (
     GenerationRequest(prompt="a red circle", model="easel-tiny", images=1, seed=7, metadata={"post": "4711"}),
     CancelRequest(request_id=REQUEST_ID),
     DeleteRequest(request_id=REQUEST_ID),
-    Accepted(**_WHO, model="easel-tiny", cost_milliunits=211, position=0, seed=7),
+    Accepted(
+        **_WHO,
+        model="easel-tiny",
+        cost_milliunits=211,
+        position=0,
+        seed=7,
+        limits=[Limit(name="requests_per_minute", limit=60, remaining=59)],
+        group="spring-issue",
+        metadata={"post": "4711"},
+    ),
     Rejected(
         **_WHO,
         error=_error(Code.RATE_LIMITED, ErrorType.RATE_LIMIT, "60 requests a minute are allowed: come back in 0.8 s"),

@@ -50,6 +50,7 @@ _EVERYWHERE = {
     "mask_image": "The key of a picture that is white where the source is to be made anew.",
     "media_type": "Of the picture.",
     "message": "For people: what is wrong, and what to do.",
+    "group": "Of the request: a name of yours for what belongs together.",
     "metadata": "Short strings of yours, returned untouched.",
     "milliunits": "How much moved; 1,000 are one step of one 1024x1024 picture.",
     "model": "A name in the installation's catalogue.",

@@ -65,6 +65,7 @@ BOUNDS: list[tuple[str, list[Any], list[Any]]] = [
         [[], [{"name": "ink"}], [{"name": "ink", "scale": -4}] * 8],
         [[{"name": "ink"}] * 9, None, {}, ["ink"]],
     ),
+    ("group", ["a", "spring.issue_2-b", "x" * 100, None], ["", "x" * 101, "-a", "a b", 1]),
     ("previews", [True, False], ["true", 1, None]),
     ("dry_run", [True, False], ["true", 1, None]),
     (

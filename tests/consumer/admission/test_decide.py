@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -54,6 +55,26 @@ def test_an_accepted_request_is_told_held_and_sent(world: World) -> None:
         "limit": None,
     }
     assert (job["attempt"], job["cost_milliunits"], job["parameters"]["images"]) == (1, 3000, 3)
+
+
+def test_what_is_accepted_says_what_it_leaves_and_what_it_belongs_to() -> None:
+    month = Decimal("10.5")
+    world = World(rules(tenant(requests_per_minute=60, burst=5, units_per_day=Decimal(10), units_per_month=month)))
+    first = world.take(world.request(1, images=3, group="spring", metadata={"post": "4711"}))[0]
+    assert first["limits"] == [
+        {"name": "requests_per_minute", "limit": 60, "remaining": 4},
+        {"name": "milliunits_per_day", "limit": 10_000, "remaining": 7_000},
+        {"name": "milliunits_per_month", "limit": 10_500, "remaining": 7_500},
+    ]
+    assert (first["group"], first["metadata"]) == ("spring", {"post": "4711"})
+    world.now_ms += 1_500
+    second = world.take(world.request(2, images=7))[0]
+    assert [limit["remaining"] for limit in second["limits"]] == [4, 0, 500]
+    assert (second["group"], second["metadata"]) == (None, {})
+
+
+def test_without_limits_there_is_nothing_left_to_tell(world: World) -> None:
+    assert world.take(world.request(1))[0]["limits"] == []
 
 
 def test_an_answer_has_the_same_id_when_it_is_made_again_and_no_other_answer_has_it() -> None:
