@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from schemas.ids import time_of
-from tests.docs.conftest import Installation
 from tests.docs.pages import PAGES, Block, blocks, name_of
+from tests.installation import Installation
 from transport.objects import ObjectStore
 
 RUNNABLE = [block for page in PAGES for block in blocks(name_of(page)) if block.name]
