@@ -57,10 +57,10 @@ class BoundedBody:
 def _too_slow() -> ApiError:
     message = "the body came too slowly: send it again"
     error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.INVALID_REQUEST)
-    return ApiError(error, status=408, headers={"Connection": "close"})
+    return ApiError(error, status=408)
 
 
 def _too_large(most_bytes: int) -> ApiError:
     message = f"the body is larger than {most_bytes} bytes"
     error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.RECORD_TOO_LARGE)
-    return ApiError(error, headers={"Connection": "close"})
+    return ApiError(error)

@@ -7,6 +7,7 @@ connection, and some hundreds of them the server (slowloris).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -38,16 +39,21 @@ class _Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
+        self._refused = False
+        self._answered_early = False
         self._head_bytes = 0
+        self._parsed_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
+        if len(self.connections) > 2 * self.most_connections:
+            transport.abort()
+        elif len(self.connections) > self.most_connections:
             self._refuse(_FULL, "Retry-After: 1\r\n")
         else:
-            self._end_in(_HEAD_S, _SLOW)
+            self._end_in(_HEAD_S, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._deadline, self._stalled, self.timeout_keep_alive_task):
@@ -56,17 +62,17 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._refused:
             return
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if not self._in_head or self.transport.is_closing():
+        if not self._in_head or self._refused:
             return
         if self._head_bytes > MAX_HEAD_BYTES:
             self._refuse(_LARGE)
         elif self._deadline is None:
-            self._end_in(_HEAD_S, _SLOW)
+            self._end_in(_HEAD_S, self._too_slow)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -92,17 +98,26 @@ class _Connection(HttpToolsProtocol):
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        if not self.transport.is_closing():
+        if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self.transport.is_closing():
-            super().on_message_complete()
+        if self._refused:
+            return
+        super().on_message_complete()
+        if self._answered_early:
+            # The rest of it is here now: the connection waits for another request.
+            self._answered_early = False
+            self._end_no_more()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.cycle.more_body and not self.transport.is_closing():
-            self._end_in(_LEFTOVER_S, None)
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._answered_early = True
+            self._end_in(_LEFTOVER_S, self.transport.close)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -116,30 +131,35 @@ class _Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the base class's signature
         self._refuse(_BAD)
 
-    def _end_in(self, seconds: float, why: _Plain | None) -> None:
+    def _too_slow(self) -> None:
+        self._refuse(_SLOW)
+
+    def _end_in(self, seconds: float, end: Callable[[], None]) -> None:
         self._end_no_more()
-        self._deadline = self.loop.call_later(seconds, self._refuse, why)
+        self._deadline = self.loop.call_later(seconds, end)
 
     def _end_no_more(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse(self, why: _Plain | None, headers: str = "") -> None:
-        """Close, and say why where there is anyone to tell."""
-        if self.transport.is_closing():
+    def _refuse(self, why: _Plain, headers: str = "") -> None:
+        """Say why, and close. What still comes is thrown away for a while: else the answer might not be seen."""
+        if self._refused or self.transport.is_closing():
             return
-        if why is not None:
-            status, phrase, message = why
-            kind = ErrorType.SERVER if status >= 500 else ErrorType.INVALID_REQUEST
-            code = Code.SERVICE_UNAVAILABLE if status >= 500 else Code.INVALID_REQUEST
-            body = ErrorShape(error=ErrorBody(message=message, type=kind, code=code)).model_dump_json()
-            self.transport.write(
-                f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-                f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n{headers}\r\n"
-                f"{body}".encode()
-            )
-        self.transport.close()
+        self._refused = True
+        status, phrase, message = why
+        kind = ErrorType.SERVER if status >= 500 else ErrorType.INVALID_REQUEST
+        code = Code.SERVICE_UNAVAILABLE if status >= 500 else Code.INVALID_REQUEST
+        body = ErrorShape(error=ErrorBody(message=message, type=kind, code=code)).model_dump_json()
+        self.transport.write(
+            f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n{headers}\r\n"
+            f"{body}".encode()
+        )
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._end_in(_LEFTOVER_S, self.transport.close)
 
 
 def limited_to(connections: int) -> type[asyncio.Protocol]:

@@ -55,7 +55,7 @@ async def _body(request: Request) -> bytes:
                         type=ErrorType.INVALID_REQUEST,
                         code=Code.RECORD_TOO_LARGE,
                     )
-                    raise ApiError(error, headers={"Connection": "close"})
+                    raise ApiError(error)
     except TimeoutError:
         raise _wrong(f"the body did not arrive within {_LIMIT_S:g} s", status=408) from None
     return bytes(body)

@@ -144,8 +144,7 @@ async def _body(request: Request) -> bytes:
 def _too_large() -> ApiError:
     message = f"the request is larger than {MAX_REQUEST_BYTES} bytes"
     error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.RECORD_TOO_LARGE)
-    # What is left of the body is not read: the connection can't serve another request.
-    return ApiError(error, headers={"Connection": "close"})
+    return ApiError(error)
 
 
 def _wrong(message: str) -> ErrorBody:
