@@ -22,7 +22,9 @@ MAX_HEAD_BYTES = 32 * 1024
 _HEAD_S = 10.0
 """For a request's head to arrive, from its first byte; for the first one, from the connection on."""
 _LEFTOVER_S = 5.0
-"""What is left of a body when its answer is out is read for so long: else the client might not see the answer."""
+_LEFTOVER_BYTES = 4 * 2**20
+"""What is left of a body when its answer is out is read for so long, and so far: else the client might not see the
+answer."""
 _STALLED_S = 60.0
 """A client that takes nothing of an answer for so long has gone."""
 
@@ -41,8 +43,7 @@ class _Connection(HttpToolsProtocol):
         self._in_head = True
         self._refused = False
         self._answered_early = False
-        self._head_bytes = 0
-        self._parsed_bytes = 0
+        self._head_bytes = self._parsed_bytes = self._leftover_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -62,6 +63,11 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused or self._answered_early:
+            self._leftover_bytes += len(data)
+            if self._leftover_bytes > _LEFTOVER_BYTES:
+                self.transport.abort()
+                return
         if self._refused:
             return
         if self._in_head:
@@ -117,6 +123,7 @@ class _Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self._answered_early = True
+            self._leftover_bytes = 0
             self._end_in(_LEFTOVER_S, self.transport.close)
 
     def pause_writing(self) -> None:
