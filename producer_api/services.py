@@ -12,6 +12,7 @@ from producer_api.auth import Keyring
 from producer_api.login.logins import Logins
 from producer_api.metrics import Metrics
 from producer_api.outlet import Outlet
+from producer_api.sources.keeping import Keeper
 from producer_api.tracker import Tracker
 from schemas.settings import Settings
 from schemas.signing import Signer, read_signing_key
@@ -41,6 +42,7 @@ class Services:
     """Users who sign in; None where nobody is to."""
     closing: asyncio.Event
     """Set when the process is to end: it is not ready any more, and streams tell their readers to come again."""
+    sources: Keeper
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -59,6 +61,7 @@ class Services:
             objects=objects,
             logins=Logins.build(settings, objects),
             closing=asyncio.Event(),
+            sources=Keeper(objects),
         )
 
     async def start(self) -> None:

@@ -100,6 +100,8 @@ class ApiSettings(Section):
     """Its log, in place of standard error."""
     log_file_mib: int = Field(default=64, ge=1)
     log_files: int = Field(default=5, ge=1, le=1_000)
+    source_urls: bool = False
+    """Sources may be named by ``https`` URLs, which are fetched within the limits of ``outbound``."""
 
 
 class OutboundSettings(Section):

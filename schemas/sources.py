@@ -14,6 +14,7 @@ from schemas.outputs import ImageFormat, tenant_prefix
 __all__ = [
     "EXTENSIONS",
     "MAX_SOURCE_BYTES",
+    "MAX_SOURCE_PIXELS",
     "content_hash",
     "format_of",
     "require_own_source",
@@ -22,6 +23,8 @@ __all__ = [
 ]
 
 MAX_SOURCE_BYTES = 32 * 2**20
+MAX_SOURCE_PIXELS = 32 * 2**20
+"""A file of some kilobytes may say that it is a picture of gigabytes: refused before anything is unpacked."""
 EXTENSIONS: dict[ImageFormat, str] = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 """The extension of each format that a source may have."""
 

@@ -29,11 +29,13 @@ class Stage:
     port: int
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes] | None = None
+    module: str | None = None
+    """``consumer.<name>`` when absent."""
 
     def start(self) -> Self:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"consumer.{self.name}"],
+                [sys.executable, "-m", self.module or f"consumer.{self.name}"],
                 env={**os.environ, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

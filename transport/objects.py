@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import BytesIO
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -99,6 +100,18 @@ class ObjectStore:
             len(data),
             content_type=content_type,
             metadata=dict(metadata) if metadata else None,
+        )
+
+    async def put_file(self, key: str, path: Path, *, content_type: str) -> None:
+        """Stores a file, whole or not at all; it is read in pieces of 5 MiB."""
+        await self._call(
+            f"storing {key}",
+            self._client.fput_object,
+            self._bucket,
+            key,
+            str(path),
+            content_type=content_type,
+            num_parallel_uploads=1,
         )
 
     async def get(self, key: str) -> bytes:

@@ -15,14 +15,12 @@ from consumer.generation.jobs import Job, Source
 from consumer.generation.outputs import persistently
 from schemas.errors import Code
 from schemas.requests import Parameters
-from schemas.sources import EXTENSIONS, MAX_SOURCE_BYTES, content_hash
+from schemas.sources import EXTENSIONS, MAX_SOURCE_BYTES, MAX_SOURCE_PIXELS, content_hash
 from transport.errors import NotFound, Unavailable
 from transport.objects import ObjectStore
 
-__all__ = ["MAX_SOURCE_PIXELS", "SourceError", "Sources", "read_sources"]
+__all__ = ["SourceError", "Sources", "read_sources"]
 
-MAX_SOURCE_PIXELS = 32 * 2**20
-"""A file of some kilobytes may say that it is a picture of gigabytes: refused before anything is unpacked."""
 _READ_S = 60.0
 _HELD_BYTES = 512 * 2**20
 """Sources in memory beyond which no more are fetched."""

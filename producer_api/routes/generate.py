@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
@@ -10,17 +9,14 @@ from fastapi import APIRouter, Header, Request, Response
 from producer_api.answers import Price, Task, price_of
 from producer_api.asking import ask
 from producer_api.auth import TenantDep
-from producer_api.body import read_body
-from producer_api.errors import ApiError, refusal, unavailable
+from producer_api.errors import refusal, unavailable
+from producer_api.receiving import receive
 from producer_api.services import Services, ServicesDep
 from producer_api.submitting import REQUEST_ID, submit
-from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Priced, Rejected
-from schemas.requests import MAX_REQUEST_BYTES, GenerationRequest
+from schemas.requests import GenerationRequest
 
 __all__ = ["router"]
-
-_BODY_S = 30.0
 
 router = APIRouter(tags=["generation"])
 
@@ -96,7 +92,7 @@ async def generate(
     `Easel-Request-Id` or `Idempotency-Key`. With `"dry_run": true` the answer is `200` with the price, and whether the
     request would be accepted at this moment. Any other status is a refusal, and nothing was charged.
     """
-    asked = read_body(await _body(request)).to_request()
+    asked = (await receive(request, services, tenant)).to_request()
     if asked.dry_run:
         response.status_code = 200
         return await _price(services, tenant, asked)
@@ -119,33 +115,3 @@ async def _price(services: Services, tenant: str, asked: GenerationRequest) -> P
         case Rejected() as rejected:
             raise refusal(rejected.error, rejected.retry_after_s, {})
     raise unavailable("there was no answer in time: try again")
-
-
-async def _body(request: Request) -> bytes:
-    """The request's body, read no further than it may be long."""
-    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise ApiError(_wrong(f"the content type is {content_type[:80]!r}: send application/json"), status=415)
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAX_REQUEST_BYTES:
-        raise _too_large()
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > MAX_REQUEST_BYTES:
-                    raise _too_large()
-    except TimeoutError:
-        raise ApiError(_wrong(f"the body did not arrive within {_BODY_S:g} s"), status=408) from None
-    return bytes(body)
-
-
-def _too_large() -> ApiError:
-    message = f"the request is larger than {MAX_REQUEST_BYTES} bytes"
-    error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.RECORD_TOO_LARGE)
-    return ApiError(error)
-
-
-def _wrong(message: str) -> ErrorBody:
-    return ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.INVALID_REQUEST)

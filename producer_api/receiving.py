@@ -1,0 +1,97 @@
+"""Reads the body of a request. It may hold pictures to start from: they go to the store, by way of the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
+from tempfile import SpooledTemporaryFile
+
+from fastapi import Request
+
+from producer_api.body import GenerateBody, read_body
+from producer_api.errors import ApiError
+from producer_api.services import Services
+from producer_api.sources.given import keep
+from schemas.errors import Code, ErrorBody, ErrorType
+from schemas.requests import MAX_REQUEST_BYTES
+from schemas.sources import MAX_SOURCE_BYTES
+
+__all__ = ["media_type_of", "pieces_of", "receive"]
+
+_SMALL_S = 30.0
+_LARGE_S = 300.0
+_MAX_BYTES = MAX_REQUEST_BYTES + 2 * MAX_SOURCE_BYTES // 3 * 4
+"""Source and mask, in base64."""
+
+
+async def receive(request: Request, services: Services, tenant: str) -> GenerateBody:
+    """The body, with the keys of its sources in place of the sources.
+
+    Raises ``ApiError`` (408, 413, 415), and what ``read_body`` and ``keep`` raise.
+    """
+    media_type = media_type_of(request) or "application/json"
+    if media_type != "application/json":
+        raise ApiError(_wrong(f"the content type is {media_type[:80]!r}: send application/json"), status=415)
+    with ExitStack() as held, SpooledTemporaryFile(max_size=MAX_REQUEST_BYTES) as file:
+        size = 0
+        async for piece in pieces_of(request, _MAX_BYTES):
+            if size <= MAX_REQUEST_BYTES < size + len(piece):
+                held.enter_context(services.sources.body(tenant))
+            size += len(piece)
+            file.write(piece)
+        file.seek(0)
+        if size <= MAX_REQUEST_BYTES:
+            return await _with_keys(services, tenant, read_body(file.read()))
+        async with services.sources.reading:
+            body = await asyncio.to_thread(lambda: read_body(file.read()))
+            if size - len(body.source_image or "") - len(body.mask_image or "") > MAX_REQUEST_BYTES:
+                raise _too_large(MAX_REQUEST_BYTES)
+            return await _with_keys(services, tenant, body)
+
+
+def media_type_of(request: Request) -> str:
+    """What a body is said to be, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def pieces_of(request: Request, most_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body as it comes, read no further than it may be long. Raises ``ApiError`` (408, 413)."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > most_bytes:
+        raise _too_large(most_bytes)
+    size = 0
+    began = asyncio.get_running_loop().time()
+    pieces = aiter(request.stream())
+    while True:
+        limit_s = _LARGE_S if size > MAX_REQUEST_BYTES else _SMALL_S
+        try:
+            async with asyncio.timeout_at(began + limit_s):
+                piece = await anext(pieces, b"")
+        except TimeoutError:
+            raise ApiError(_wrong(f"the body did not arrive within {limit_s:g} s"), status=408) from None
+        if not piece:
+            return
+        size += len(piece)
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+        yield piece
+
+
+async def _with_keys(services: Services, tenant: str, body: GenerateBody) -> GenerateBody:
+    keys = {
+        param: await keep(services, tenant, given, param=param)
+        for param in ("source_image", "mask_image")
+        if (given := getattr(body, param)) is not None
+    }
+    return body.model_copy(update=keys)
+
+
+def _too_large(most_bytes: int) -> ApiError:
+    message = f"the request is larger than {most_bytes} bytes"
+    error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.RECORD_TOO_LARGE)
+    return ApiError(error)
+
+
+def _wrong(message: str) -> ErrorBody:
+    return ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.INVALID_REQUEST)
