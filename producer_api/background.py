@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 __all__ = ["end"]
 
@@ -14,7 +15,7 @@ _PATIENCE_S = 4.0
 _LIMIT_S = 12.0
 
 
-async def end(*tasks: asyncio.Task[None] | None) -> None:
+async def end(*tasks: asyncio.Task[Any] | None) -> None:
     """Cancel tasks until they have ended, for at most 12 s.
 
     Once is not enough: a cancellation that meets a Kafka client's own timeout may be swallowed by it.

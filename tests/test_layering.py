@@ -107,7 +107,7 @@ def test_the_sdk_is_light() -> None:
     """Whoever publishes installs the base alone: nothing of the extras may be needed, or loaded by the way."""
     heavy = [*TORCH_STACK, *STORE_CLIENTS, "fastapi", "starlette", "uvicorn", "pydantic_settings", "typer", "rich"]
     heavy += ["structlog", "prometheus_client", "watchfiles", "httpx", "yaml", "psutil", "jgo", "consumer", "ops"]
-    code = f"import sys, producer_api.client; print([name for name in {heavy!r} if name in sys.modules])"
+    code = f"import sys, producer_api.sdk.client; print([name for name in {heavy!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "[]"
 

@@ -13,7 +13,7 @@ from rich.progress import TaskID
 from ops.cli.bars import UNDECIDED, Bars
 from ops.cli.pictures import fetch, file_stem
 from producer_api import Client
-from producer_api.exceptions import (
+from producer_api.sdk.exceptions import (
     ClientError,
     GenerationCanceled,
     GenerationFailed,
@@ -21,7 +21,7 @@ from producer_api.exceptions import (
     TimedOut,
     Unreachable,
 )
-from producer_api.handles import Handle
+from producer_api.sdk.handles import Handle
 from schemas.connection import StoreSettings
 from schemas.errors import ErrorBody
 from schemas.events import Accepted, Duplicate, GenerationStarted, GenerationStep, Succeeded

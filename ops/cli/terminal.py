@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.local.errors import LocalStackError
-from producer_api.config import ConfigurationError
-from producer_api.exceptions import ClientError, TimedOut, Unreachable
+from producer_api.sdk.config import ConfigurationError
+from producer_api.sdk.exceptions import ClientError, TimedOut, Unreachable
 from schemas.errors import EaselError
 from schemas.yaml_file import ConfigError
 from transport.errors import Doubt, Misconfigured, NotFound, TransportError

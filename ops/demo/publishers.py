@@ -23,7 +23,7 @@ from ops.cli.installation import signer_of
 from ops.cli.terminal import CommandError
 from ops.demo.plan import BY_HTTP, BY_PLAIN_CLIENT, BY_SDK, Planned, requests_of
 from producer_api import Client, ClientError
-from producer_api.handles import Handle
+from producer_api.sdk.handles import Handle
 from schemas.requests import GenerationRequest
 from schemas.settings import Settings
 

@@ -54,7 +54,15 @@ def test_a_snippet_of_one_name_is_the_same_everywhere() -> None:
 def test_every_python_block_is_run() -> None:
     python = [block for page in PAGES for block in blocks(name_of(page)) if block.language == "python"]
     assert python == RUNNABLE
-    assert {block.name for block in python} == {"publish", "subscribe", "sdk"}
+    assert {block.name for block in python} == {
+        "publish",
+        "subscribe",
+        "sdk",
+        "sdk-sync",
+        "sdk-many",
+        "sdk-subscribe",
+        "sdk-exactly-once",
+    }
 
 
 def test_every_python_block_uses_no_more_than_it_says() -> None:
@@ -75,12 +83,6 @@ class TestOnRealParts:
         installation.run(["bash", "-c", f"KEY={key}\n{curl}"])
         picture = (installation.folder / "picture.png").read_bytes()
         assert hashlib.sha256(picture).hexdigest()[:16] in key
-
-    def test_the_sdk(self, installation: Installation) -> None:
-        lines = installation.run(script(installation.folder, named("sdk"))).splitlines()
-        assert lines[0] == "easel.generation.accepted.v1"
-        assert lines[-2] == "easel.generation.succeeded.v1"
-        assert lines[-1].count("outputs/atelier/") == 2
 
     def test_the_call_over_http(self, installation: Installation) -> None:
         curls = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]

@@ -12,7 +12,7 @@ from ops.cli.devfiles import DEV_TENANTS, environment, make_tenants, sdk_environ
 from ops.cli.installation import adopt, read_env, settings, signer_of, write_env
 from ops.cli.terminal import CommandError
 from ops.local.stack import Endpoints
-from producer_api.config import ClientConfig
+from producer_api.sdk.config import ClientConfig
 from schemas.tenants import load_tenants
 
 ENDPOINTS = Endpoints("127.0.0.1:1", "127.0.0.1:2", "store-user", "store-secret-of-this-test")

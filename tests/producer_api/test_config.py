@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from producer_api import Client, ConfigurationError
-from producer_api.config import ClientConfig
+from producer_api.sdk.config import ClientConfig
 from tests.producer_api.support import SECRET
 
 ENV = {"EASEL_TENANT": "acme", "EASEL_KID": "acme-1", "EASEL_KEY": SECRET}

@@ -22,8 +22,8 @@ from ops.bench.report import BenchError
 from ops.bench.stack import fresh_stack
 from ops.local.ports import free_port
 from ops.local.stack import PART_NAMES, Stack
-from producer_api.client import Client
-from producer_api.exceptions import ClientError
+from producer_api.sdk.client import Client
+from producer_api.sdk.exceptions import ClientError
 from schemas.catalog import ModelCard
 
 __all__ = ["Easel", "Served", "UsualService", "run_easel", "run_usual_service"]

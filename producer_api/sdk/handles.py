@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from operator import itemgetter
 from typing import Protocol
 
-from producer_api.exceptions import ClientError, GenerationCanceled, GenerationFailed, RequestRejected, TimedOut
+from producer_api.sdk.exceptions import ClientError, GenerationCanceled, GenerationFailed, RequestRejected, TimedOut
 from producer_api.wire import Decision, Progress, RequestEvent, Terminal
 from schemas.events import (
     Accepted,
@@ -60,6 +60,15 @@ class Handle:
     def done(self) -> bool:
         """Whether nothing more will come."""
         return self._end is not None or self._failure is not None or self._refusal() is not None
+
+    @property
+    def decided(self) -> bool:
+        """Whether admission's decision is known."""
+        return self._decision is not None
+
+    async def ended(self) -> None:
+        """Wait until nothing more will come; ``result`` then says how it ended, at once."""
+        await self._wait(lambda: self.done, "end", None)
 
     async def events(self) -> AsyncIterator[RequestEvent]:
         """Every event from the first one on, up to the terminal event or the rejection.

@@ -7,7 +7,7 @@ from typing import TypedDict, TypeVar
 
 from pydantic import ValidationError
 
-from producer_api.exceptions import RequestRejected
+from producer_api.sdk.exceptions import RequestRejected
 from schemas.errors import Code, EaselError
 from schemas.outputs import ImageFormat
 from schemas.requests import Adapter, CancelRequest, DeleteRequest, GenerationRequest, Priority, invalid_request

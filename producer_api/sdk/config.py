@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from schemas.connection import KafkaSettings
+from schemas.connection import KafkaSettings, Section, StoreSettings
 from schemas.signing import Signer, read_signing_key
 
 __all__ = ["ClientConfig", "ConfigurationError", "signer_of"]
 
-_KAFKA = "EASEL_KAFKA_"
+_KAFKA, _STORE = "EASEL_KAFKA_", "EASEL_STORE_"
+_Section = TypeVar("_Section", bound=Section)
 
 
 class ConfigurationError(ValueError):
@@ -28,11 +30,15 @@ class ClientConfig:
     tenant: str
     signer: Signer
     kafka: KafkaSettings
+    store: StoreSettings | None = None
+    own_topic: bool = False
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] | None = None) -> ClientConfig:
         """Read ``EASEL_TENANT``, ``EASEL_KID``, ``EASEL_KEY_FILE`` (or ``EASEL_KEY``), ``EASEL_INSTALLATION`` and
-        ``EASEL_KAFKA_…``, each a field of ``KafkaSettings``; the password may be in ``EASEL_KAFKA_PASSWORD_FILE``.
+        ``EASEL_KAFKA_…`` and ``EASEL_STORE_…``, each a field of ``KafkaSettings`` and ``StoreSettings``; a secret may
+        be in a file, such as ``EASEL_KAFKA_PASSWORD_FILE``. ``EASEL_OWN_TOPIC`` is ``true`` to read only the tenant's
+        own results topic.
 
         Raises ``ConfigurationError``.
         """
@@ -45,7 +51,9 @@ class ClientConfig:
         return cls(
             tenant=tenant,
             signer=signer_of(tenant=tenant, key=key, kid=kid, installation=installation),
-            kafka=_kafka(env),
+            kafka=_section(env, _KAFKA, KafkaSettings),
+            store=_section(env, _STORE, StoreSettings) if any(name.startswith(_STORE) for name in env) else None,
+            own_topic=_flag(env, "EASEL_OWN_TOPIC"),
         )
 
 
@@ -59,19 +67,26 @@ def signer_of(*, tenant: str, key: str | Path, kid: str, installation: str) -> S
     return Signer(kid=kid, algorithm=algorithm, key=material, issuer=tenant, audience=installation)
 
 
-def _kafka(env: Mapping[str, str]) -> KafkaSettings:
+def _section(env: Mapping[str, str], prefix: str, shape: type[_Section]) -> _Section:
     given = {
-        name.removeprefix(_KAFKA).lower(): value for name, value in env.items() if name.startswith(_KAFKA) and value
+        name.removeprefix(prefix).lower(): value for name, value in env.items() if name.startswith(prefix) and value
     }
-    file = given.pop("password_file", None)
-    if file:
-        given["password"] = _read(f"{_KAFKA}PASSWORD_FILE", file)
+    # A field that is itself a path, such as ``ca_file``, is no secret in a file.
+    for name in [name for name in given if name.endswith("_file") and name not in shape.model_fields]:
+        given[name.removesuffix("_file")] = _read(f"{prefix}{name.upper()}", given.pop(name))
     try:
-        return KafkaSettings.model_validate(given)
+        return shape.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = _KAFKA + "_".join(str(part) for part in first["loc"]).upper()
+        name = prefix + "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigurationError(f"{name.rstrip('_')}: {first['msg']}") from None
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    value = env.get(name, "").lower()
+    if value not in {"", "true", "false", "1", "0"}:
+        raise ConfigurationError(f"{name} is {value[:20]!r}: set it to true or false")
+    return value in {"true", "1"}
 
 
 def _required(env: Mapping[str, str], name: str, what: str) -> str:

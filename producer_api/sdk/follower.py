@@ -7,21 +7,21 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Coroutine, Iterator
-from contextlib import AsyncExitStack, contextmanager
-from datetime import timedelta
+from contextlib import AsyncExitStack, aclosing, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from producer_api.background import end
-from producer_api.exceptions import ClientError, ResultGone, Unreachable
-from producer_api.handles import Canceler, Handle
+from producer_api.sdk.exceptions import ClientError, ResultGone, Unreachable
+from producer_api.sdk.handles import Canceler, Handle
+from producer_api.sdk.history import history, on_partition_of
 from producer_api.waiting import Waiting
-from producer_api.wire import Answer, RequestEvent, TenantEvent, Terminal, read_event, subject_of
+from producer_api.wire import Answer, RequestEvent, TenantEvent, read_event, subject_of
 from schemas.connection import KafkaSettings
 from schemas.events import TERMINAL, Duplicate
 from schemas.ids import DAY_MS, time_of
 from schemas.topics import Topics
 from transport.errors import TransportError
-from transport.partitioning import partition_of
 from transport.records import Record, TopicPartition
 from transport.tail import Tail
 
@@ -30,6 +30,10 @@ __all__ = ["Follower"]
 log = logging.getLogger(__name__)
 
 _RECALL_S = 60.0
+_UNDECIDED_MS = 10 * 60_000
+"""For so long a request of which nothing is known may still be on its way to admission."""
+_GONE = "the request has ended, and its result is no longer kept"
+_UNKNOWN = "nothing is known of this request: its tenant never published it, or its result is no longer kept"
 _ENDED = frozenset(event_type.split(".")[2] for event_type in TERMINAL)
 """The states that a duplicate names when its request has ended: ``succeeded``, ``failed``, ``canceled``."""
 
@@ -37,9 +41,12 @@ _ENDED = frozenset(event_type.split(".")[2] for event_type in TERMINAL)
 class Follower:
     """One reader for all handles of a client. It starts at the ends of the topics, so start it before publishing."""
 
-    def __init__(self, kafka: KafkaSettings, tenant: str) -> None:
+    def __init__(self, kafka: KafkaSettings, tenant: str, *, own_topic: bool = False) -> None:
+        """``own_topic``: read the tenant's own results alone; progress is then not seen, for it is all tenants'."""
         self._kafka = kafka
         self._topics = Topics(kafka.prefix)
+        self._own_topic = own_topic
+        self._results = self._topics.results_of(tenant) if own_topic else self._topics.results
         self._tenant = tenant
         self._handles: dict[str, list[Handle]] = {}
         self._waiting = Waiting()
@@ -50,7 +57,7 @@ class Follower:
 
     async def start(self) -> None:
         """Fix the positions to read from. Raises ``TransportError``."""
-        topics = [self._topics.results, self._topics.progress]
+        topics = [self._results] if self._own_topic else [self._results, self._topics.progress]
         tail = await self._resources.enter_async_context(Tail(self._kafka, topics, start="latest", only=self._mine))
         self._spawn(self._follow(tail))
 
@@ -66,6 +73,12 @@ class Follower:
             raise self._failure
         handle = Handle(self._tenant, request_id, cancel)
         self._handles.setdefault(request_id, []).append(handle)
+        return handle
+
+    def follow(self, request_id: str, cancel: Canceler) -> Handle:
+        """A handle for a request that was published before, whoever did it: what has been said of it is read back."""
+        handle = self.register(request_id, cancel)
+        self._spawn(self._recall(handle, ended=False))
         return handle
 
     def forget(self, handle: Handle) -> None:
@@ -118,11 +131,11 @@ class Follower:
                 self.forget(handle)
             elif isinstance(event, Duplicate) and event.state in _ENDED:
                 # It ended before we began to read: its terminal event lies further back.
-                self._spawn(self._recall(handle))
+                self._spawn(self._recall(handle, ended=True))
 
     def _mine(self, tp: TopicPartition, count: int) -> bool:
-        """All that is said to a tenant stands on one partition; progress is spread over all of them by request."""
-        return tp.topic != self._topics.results or tp.partition == partition_of(self._tenant.encode(), count)
+        """Progress is spread over all partitions, by request."""
+        return tp.topic != self._results or on_partition_of(self._tenant)(tp, count)
 
     def _of_interest(self, record: Record) -> TenantEvent | None:
         subject = subject_of(record)
@@ -139,39 +152,29 @@ class Follower:
         if not waiting:
             self._handles.pop(request_id, None)
 
-    async def _recall(self, handle: Handle) -> None:
-        """Look for the terminal event of a request that had ended already."""
-        age_ms = max(0.0, time.time() * 1000 - time_of(handle.request_id))
+    async def _recall(self, handle: Handle, *, ended: bool) -> None:
+        """Look back for what was said about a request; ``ended``: its end is among it, or no longer kept."""
         try:
             async with asyncio.timeout(_RECALL_S):
                 # An id is within a day of the time at which the broker took its request.
-                start = timedelta(milliseconds=age_ms + DAY_MS)
-                async with Tail(self._kafka, [self._topics.results], start=start, only=self._mine) as tail:
-                    await self._search(tail, handle)
-            handle.fail(
-                ResultGone("the request has ended, and its result is no longer kept", request_id=handle.request_id)
-            )
+                since = datetime.fromtimestamp((time_of(handle.request_id) - DAY_MS) / 1000, UTC)
+                async with aclosing(history(self._kafka, self._results, self._tenant, since=since)) as batches:
+                    async for batch in batches:
+                        self._remind(handle, batch)
+            if ended:
+                handle.fail(ResultGone(_GONE, request_id=handle.request_id))
+            elif not handle.decided and time.time() * 1000 - time_of(handle.request_id) > _UNDECIDED_MS:
+                handle.fail(ResultGone(_UNKNOWN, request_id=handle.request_id))
         except (TransportError, TimeoutError) as error:
             handle.fail(Unreachable(f"looking for its result failed: {error}", request_id=handle.request_id))
-        self.forget(handle)
+        if handle.done:
+            self.forget(handle)
 
-    async def _search(self, tail: Tail, handle: Handle) -> None:
-        async def read() -> None:
-            async for batch in tail:
-                for record in batch:
-                    event = read_event(record) if subject_of(record) == handle.request_id else None
-                    if isinstance(event, Terminal) and event.tenant == self._tenant:
-                        handle.receive(event)
-                        return
-
-        reading = asyncio.create_task(read())
-        caught_up = asyncio.create_task(_wait(tail.caught_up))
-        try:
-            await asyncio.wait((reading, caught_up), return_when=asyncio.FIRST_COMPLETED)
-            if reading.done():
-                await reading
-        finally:
-            await end(reading, caught_up)
+    def _remind(self, handle: Handle, batch: list[Record]) -> None:
+        for record in batch:
+            event = read_event(record) if subject_of(record) == handle.request_id else None
+            if isinstance(event, RequestEvent) and event.tenant == self._tenant:
+                handle.receive(event)
 
     def _fail(self, failure: ClientError) -> None:
         self._failure = failure
@@ -185,7 +188,3 @@ class Follower:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _wait(event: asyncio.Event) -> None:
-    await event.wait()

@@ -9,8 +9,10 @@ __all__ = [
     "ClientError",
     "GenerationCanceled",
     "GenerationFailed",
+    "HandlerFailed",
     "NotCanceled",
     "NotDeleted",
+    "PictureDamaged",
     "RequestRejected",
     "ResultGone",
     "TimedOut",
@@ -105,6 +107,23 @@ class ResultGone(ClientError):  # noqa: N818 - reads as what happened
         super().__init__(
             ErrorBody(message=message, type=ErrorType.NOT_FOUND, code=Code.NOT_FOUND), request_id=request_id
         )
+
+
+class PictureDamaged(ClientError):  # noqa: N818 - reads as what happened
+    """What was fetched is not what was made: its SHA-256 is another. To fetch it again is safe."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_server_error(message))
+
+
+class HandlerFailed(ClientError):  # noqa: N818 - reads as what happened
+    """A subscription's handler raised each time that it was given an event; the cause is its own error.
+
+    The event is not counted as handled: a subscription of the same group begins with it.
+    """
+
+    def __init__(self, message: str, *, request_id: str) -> None:
+        super().__init__(_server_error(message), request_id=request_id)
 
 
 def _server_error(message: str) -> ErrorBody:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from producer_api.exceptions import TimedOut, Unreachable
+from producer_api.sdk.exceptions import TimedOut, Unreachable
 from transport.errors import Doubt, Misconfigured, Unavailable
 from transport.kafka import Publisher
 from transport.records import Outgoing
