@@ -102,8 +102,9 @@ def _signer(settings: Settings) -> Signer:
     return Signer(kid=api.signing_kid, algorithm=algorithm, key=key, issuer=api.issuer, audience=settings.installation)
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of the app that serves ``request``."""
+    # Not a plain function: the framework would call that in a thread, which takes longer than the rest of a request.
     services: Services = request.app.state.services
     return services
 

@@ -37,7 +37,7 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             raise typer.BadParameter(f"write it last: easel bench {context.invoked_subcommand} --json")
         return
-    for bench in (admission, engine, continuous, pipeline, restore, storm, fairness):
+    for bench in (admission, engine, continuous, pipeline, restore, storm, fairness, http):
         bench(as_json=as_json)
 
 
@@ -133,6 +133,21 @@ def soak(
     from ops.bench.soak import PACKAGES, bench_soak
 
     _run("soak", PACKAGES, lambda told: bench_soak(minutes, per_s, _RESULTS, told), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench http", "easel bench http --seconds 2 --rounds 1 --json"))
+def http(
+    seconds: Annotated[float, typer.Option(help="Length of each measurement.", min=0.5)] = 5.0,
+    rounds: Annotated[int, typer.Option(help="Rounds of both services.", min=1)] = _ROUNDS,
+    as_json: Json = False,
+) -> None:
+    """Answers over HTTP, each admission's decision, beside a bare service that publishes. Starts a broker.
+
+    Exit code 1 below a bar.
+    """
+    from ops.bench.http.bench import PACKAGES, Plan, bench_http
+
+    _run("http", PACKAGES, lambda told: bench_http(Plan(seconds=seconds, rounds=rounds), told), as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench fairness", "easel bench fairness --seconds 120 --json"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import secrets
 import sys
@@ -61,7 +62,8 @@ class Installation:
     """One prefix on a broker. ``stored``: whether pictures go to the store, or nowhere.
 
     ``modules``: what runs as a service, where it is not what easel runs. ``models``: the catalogue's entries, where
-    they are not one without an engine; the window is then easel's own.
+    they are not one without an engine; the window is then easel's own. ``http``: the HTTP API in the worker's place,
+    and a key for it for each tenant.
     """
 
     def __init__(
@@ -73,17 +75,21 @@ class Installation:
         stored: bool,
         modules: Mapping[str, str] | None = None,
         models: Mapping[str, Any] | None = None,
+        http: bool = False,
     ) -> None:
         folder.mkdir(parents=True)
         self.prefix = prefix
         self._folder = folder
+        self._api_secret = folder / "api.secret"
         worker = "consumer.generation" if stored else "ops.bench.pipeline.unstored"
-        self._modules = {"admission": "consumer.admission", "worker": worker, **(modules or {})}
+        beside = {"api": "producer_api"} if http else {"worker": worker}
+        self._modules = {"admission": "consumer.admission", **beside, **(modules or {})}
         self._endpoints = endpoints
         self._models = models or _MODELS
         # A partition may always have a batch with the fleet.
         self._window = {} if models else {"EASEL_ADMISSION_WINDOW_JOBS": str(_BATCH_IMAGES)}
         self._secrets = {name: secrets.token_urlsafe(32) for name in _tenants()}
+        self.api_keys = {name: f"easel_{secrets.token_urlsafe(32)}" for name in self._secrets}
         self.settings = Settings(
             kafka=KafkaSettings(
                 bootstrap_servers=endpoints.kafka,
@@ -108,7 +114,7 @@ class Installation:
         """Start one process of each stage, and wait until they are ready."""
         for name, module in self._modules.items():
             port = free_port()
-            variables = {**self._variables(), f"EASEL_{_SECTIONS[name]}_HEALTH_PORT": str(port)}
+            variables = {**self._variables(), _PORTS[name]: str(port)}
             self.services[name] = Part(
                 [sys.executable, "-m", module], self._folder / f"{name}.log", environment=variables, health=port
             )
@@ -168,10 +174,14 @@ class Installation:
                     "id": name,
                     "limits": _UNLIMITED,
                     "keys": [{"kid": f"{name}-1", "alg": "HS256", "secret_file": str(file)}],
+                    "api_keys": [{"id": "bench", "sha256": hashlib.sha256(self.api_keys[name].encode()).hexdigest()}],
                 }
             )
+        self._api_secret.write_text(secrets.token_urlsafe(32))
+        key = {"kid": "easel-api-1", "alg": "HS256", "secret_file": str(self._api_secret)}
+        issuers = [{"id": "easel-api", "tenants": "*", "keys": [key]}]
         # JSON is YAML too.
-        self.settings.tenants.write_text(json.dumps({"version": 1, "tenants": tenants}))
+        self.settings.tenants.write_text(json.dumps({"version": 1, "tenants": tenants, "issuers": issuers}))
         self.settings.models.write_text(json.dumps({"models": self._models}))
 
     def _variables(self) -> dict[str, str]:
@@ -183,11 +193,17 @@ class Installation:
             "EASEL_KAFKA_JOBS_PARTITIONS": str(JOBS_PARTITIONS),
             "EASEL_MODELS": str(self.settings.models),
             "EASEL_TENANTS": str(self.settings.tenants),
+            "EASEL_API_SIGNING_KEY_FILE": str(self._api_secret),
+            "EASEL_API_STATE_FILE": str(self._folder / "api.sqlite"),
             **self._window,
         }
 
 
-_SECTIONS = {"admission": "ADMISSION", "worker": "GENERATION"}
+_PORTS = {
+    "admission": "EASEL_ADMISSION_HEALTH_PORT",
+    "worker": "EASEL_GENERATION_HEALTH_PORT",
+    "api": "EASEL_API_PORT",
+}
 
 
 def make_bare_topics(endpoints: Endpoints, prefix: str) -> None:

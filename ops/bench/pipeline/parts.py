@@ -49,6 +49,13 @@ class Part:
                 process_group=0,
             )
 
+    @property
+    def port(self) -> int:
+        """Where it answers over HTTP. Raises ``BenchError``."""
+        if self._health is None:
+            raise BenchError("this part has no port; this is a defect")
+        return self._health
+
     def wait_ready(self) -> None:
         """Wait until it says so. Raises ``BenchError``."""
         if self._health is None:

@@ -1,0 +1,1 @@
+"""``easel bench http``: the HTTP API beside a bare service that publishes."""
