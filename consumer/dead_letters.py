@@ -24,7 +24,12 @@ _ESCAPED = 6
 
 
 def dead_letter(
-    topic: str, record: Record, cause: ErrorBody, *, stage: Literal["admission", "generation"], partition: int
+    topic: str,
+    record: Record,
+    cause: ErrorBody,
+    *,
+    stage: Literal["admission", "generation", "webhooks"],
+    partition: int,
 ) -> Outgoing:
     """The record for ``topic[partition]``, never larger than that topic takes: of a value over 1 MiB only its head, its
     size and its hash, of a key only the head, of the headers those that fit into 64 KiB."""

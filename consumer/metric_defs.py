@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from consumer.metric_defs_admission import ADMISSION
 from consumer.metric_defs_generation import GENERATION
+from consumer.metric_defs_webhooks import WEBHOOKS
 from consumer.metric_kinds import Definition, counter
 
 __all__ = ["DEFINITIONS", "Definition"]
 
-_BOTH = (
+_ALL = (
     counter(
         "easel_dead_letters_total",
         "records",
@@ -25,5 +26,5 @@ _BOTH = (
     ),
 )
 
-DEFINITIONS: tuple[Definition, ...] = (*ADMISSION, *GENERATION, *_BOTH)
+DEFINITIONS: tuple[Definition, ...] = (*ADMISSION, *GENERATION, *WEBHOOKS, *_ALL)
 """All of them, in the order in which the documentation lists them."""

@@ -56,6 +56,7 @@ class Code(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     PROMPT_BLOCKED = "prompt_blocked"
     SOURCE_NOT_ALLOWED = "source_not_allowed"
+    WEBHOOK_NOT_ALLOWED = "webhook_not_allowed"
     RATE_LIMITED = "rate_limited"
     BUDGET_DAY_EXCEEDED = "budget_day_exceeded"
     BUDGET_MONTH_EXCEEDED = "budget_month_exceeded"
@@ -75,6 +76,9 @@ class Code(StrEnum):
     POISON = "poison"
     STORE_FAILED = "store_failed"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+
+    WEBHOOK_UNDELIVERABLE = "webhook_undeliverable"
+    WEBHOOK_GONE = "webhook_gone"
 
     API_KEY_INVALID = "api_key_invalid"
     LOGIN_INVALID = "login_invalid"

@@ -268,7 +268,7 @@ class DeadLetter(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     cause: ErrorBody
-    stage: Literal["admission", "generation"]
+    stage: Literal["admission", "generation", "webhooks"]
     topic: str
     partition: int
     offset: int

@@ -17,7 +17,14 @@ from schemas.addresses import AllowList
 from schemas.connection import KafkaSettings, Section, StoreSettings
 from schemas.yaml_file import ConfigError
 
-__all__ = ["AdmissionSettings", "ApiSettings", "GenerationSettings", "OutboundSettings", "Settings"]
+__all__ = [
+    "AdmissionSettings",
+    "ApiSettings",
+    "GenerationSettings",
+    "OutboundSettings",
+    "Settings",
+    "WebhooksSettings",
+]
 
 _SECRETS = (
     ("kafka", "password"),
@@ -121,6 +128,26 @@ class OutboundSettings(Section):
         return given
 
 
+class WebhooksSettings(Section):
+    """The webhooks stage. Times in seconds unless the name says hours."""
+
+    instance_id: str | None = None
+    """A name that outlives restarts: what it serves is then served again in about 1 s instead of a session."""
+    session_timeout_s: float = Field(default=6.0, ge=1.0, le=300.0)
+    timeout_s: float = Field(default=15.0, gt=0.0, le=60.0)
+    """Limit on one delivery, from the look-up of the address to the answer's head."""
+    retry_for_h: float = Field(default=24.0, gt=0.0, le=72.0)
+    """How long an event is tried, from its first attempt; then it goes to the dead letters."""
+    per_endpoint: int = Field(default=4, ge=1, le=100)
+    """Deliveries to one endpoint at a time."""
+    concurrency: int = Field(default=64, ge=1, le=1_000)
+    """Deliveries of this process at a time."""
+    owed: int = Field(default=10_000, ge=1)
+    """Events that wait for one endpoint; those beyond go to the dead letters at once."""
+    health_host: str = "127.0.0.1"
+    health_port: Port = 9103
+
+
 class Settings(BaseSettings):
     """Everything that one process of an installation needs to know."""
 
@@ -145,6 +172,7 @@ class Settings(BaseSettings):
     generation: GenerationSettings = GenerationSettings()
     api: ApiSettings = ApiSettings()
     outbound: OutboundSettings = OutboundSettings()
+    webhooks: WebhooksSettings = WebhooksSettings()
 
     @classmethod
     def settings_customise_sources(

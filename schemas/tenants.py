@@ -19,6 +19,7 @@ from schemas.prompt_rules import PromptRule, RuleName, require_known_names, with
 from schemas.requests import Priority
 from schemas.signing import KeyEntry
 from schemas.tenant_keys import Key, KeyId, material_of
+from schemas.webhooks import Endpoint, RequestWebhooks
 from schemas.yaml_file import ConfigError, Location, MisplacedError, read_yaml
 
 __all__ = ["ApiCaller", "ApiKey", "Directory", "Issuer", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]
@@ -98,6 +99,10 @@ class Tenant(_Entry):
     """Rules for all that don't apply to it."""
     keys: list[Key] = Field(default_factory=list)
     api_keys: list[ApiKey] = Field(default_factory=list)
+    webhooks: Annotated[tuple[Endpoint, ...], Field(max_length=20)] = ()
+    """Where its results are posted."""
+    request_webhooks: RequestWebhooks | None = None
+    """Whether its requests may name a URL of their own, and on which hosts; none when absent."""
 
     @field_validator("time_zone")
     @classmethod
@@ -143,6 +148,11 @@ class TenantsFile(_Entry):
                 for k, key in enumerate(tenant.api_keys)
             ],
         )
+        for i, tenant in tenants:
+            _require_unique(
+                f"webhook of {tenant.id}",
+                [(endpoint.name, ("tenants", i, "webhooks", k, "name")) for k, endpoint in enumerate(tenant.webhooks)],
+            )
         require_known_names(self.prompt_rules, [(tenant.prompt_rules, tenant.exempt_from) for tenant in self.tenants])
         known = {tenant.id for tenant in self.tenants}
         for i, issuer in issuers:

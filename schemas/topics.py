@@ -83,6 +83,21 @@ class Topics:
     def dead_letters(self) -> str:
         return f"{self.prefix}.dead-letters"
 
+    @property
+    def webhooks(self) -> str:
+        """What is owed to endpoints: the memory of the webhooks stage."""
+        return f"{self.prefix}.webhooks"
+
+    @property
+    def redeliveries(self) -> str:
+        """Results that an operator wants delivered to an endpoint once more."""
+        return f"{self.prefix}.redeliveries"
+
+    @property
+    def webhook_inputs(self) -> tuple[str, str]:
+        """What the webhooks stage reads at each partition number. Tenants' own topics repeat what is here."""
+        return (self.results, self.redeliveries)
+
     def inputs(self) -> dict[str, str]:
         """Ledger name → topic, of what admission reads."""
         return {name: f"{self.prefix}.{name}" for name in ADMISSION_INPUTS}
@@ -131,6 +146,8 @@ class Topics:
             TopicSpec(self.outcomes, p, kept(7 * _DAY_MS)),
             TopicSpec(self.ledger, p, ledger),
             TopicSpec(self.results, p, kept(7 * _DAY_MS)),
+            TopicSpec(self.webhooks, p, ledger),
+            TopicSpec(self.redeliveries, p, kept(7 * _DAY_MS)),
             TopicSpec(self.usage, p, kept(400 * _DAY_MS)),
             TopicSpec(self.progress, p, {**kept(10 * _MINUTE_MS), "segment.ms": str(5 * _MINUTE_MS)}),
             TopicSpec(self.control, p, compacted_and_kept(3 * _DAY_MS)),

@@ -64,6 +64,7 @@ app.command("admission", rich_help_panel=_SERVICES, epilog=epilog("easel admissi
 app.command("worker", rich_help_panel=_SERVICES, epilog=epilog("EASEL_GENERATION_POOL=large easel worker"))(
     serve.worker
 )
+app.command("webhooks", rich_help_panel=_SERVICES, epilog=epilog("easel webhooks"))(serve.webhooks)
 app.command("api", rich_help_panel=_SERVICES, epilog=epilog("EASEL_API_PORT=8000 easel api"))(serve.api)
 
 app.command(

@@ -1,4 +1,4 @@
-"""``easel admission``, ``worker``, ``api`` and ``all``: the services themselves."""
+"""``easel admission``, ``worker``, ``webhooks``, ``api`` and ``all``: the services themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ops.cli.services import MODULES
 from ops.cli.terminal import err
 from ops.stage import StageProcess, run_stage
 
-__all__ = ["admission", "all_", "api", "worker"]
+__all__ = ["admission", "all_", "api", "webhooks", "worker"]
 
 _STOP_MARGIN_S = 5.0
 
@@ -28,13 +28,18 @@ def worker() -> None:
     _become("worker")
 
 
+def webhooks() -> None:
+    """Run the webhooks stage: posts results to the endpoints that tenants name."""
+    _become("webhooks")
+
+
 def api() -> None:
     """Run the HTTP API, for those who have no Kafka client."""
     _become("api")
 
 
 def all_() -> None:
-    """Run admission, a worker and the API in this terminal. Ctrl-C ends them all; a second one kills them."""
+    """Run admission, a worker, webhooks and the API in this terminal. Ctrl-C ends them all; a second one kills them."""
     found = settings_of_installation()
     grace_s = found.generation.drain_s + _STOP_MARGIN_S
     processes = [StageProcess(name, [sys.executable, "-m", module]) for name, module in MODULES.items()]

@@ -14,7 +14,12 @@ from ops.local.process import ProcessRecord, start_detached, tail
 
 __all__ = ["MODULES", "Services"]
 
-MODULES = {"admission": "consumer.admission", "worker": "consumer.generation", "api": "producer_api"}
+MODULES = {
+    "admission": "consumer.admission",
+    "worker": "consumer.generation",
+    "webhooks": "consumer.webhooks",
+    "api": "producer_api",
+}
 """Service → the module that is it."""
 
 _STOP_LIMIT_S = 10.0
