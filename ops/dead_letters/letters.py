@@ -52,7 +52,9 @@ class Letter:
 
     @property
     def tenant(self) -> str | None:
-        """The tenant that its token names. Nobody has verified that."""
+        """The tenant that its token names. Nobody has verified that. Of a webhook, the one whose event it is."""
+        if self.content.stage == "webhooks":
+            return base64.b64decode(self.content.key_base64 or "").decode("utf-8", "replace")
         named = token_of(self.content)[1].get("sub")
         return named if isinstance(named, str) and _TENANT.fullmatch(named) else None
 

@@ -49,10 +49,12 @@ class Rules:
         """What would be replayed. Raises ``EaselError`` for what can't be."""
         topics = Topics(self.kafka.prefix)
         content = letter.content
+        if content.stage == "webhooks":
+            return self._redelivery(letter)
         if content.topic not in (topics.requests, topics.rerouted):
             raise EaselError(
                 Code.UNSUPPORTED_TYPE,
-                f"it comes from {content.topic[:_SHOWN]!r}: only requests are replayed, the rest is made anew",
+                f"it comes from {content.topic[:_SHOWN]!r}: only requests and webhooks are replayed",
             )
         if content.truncated:
             raise EaselError(Code.RECORD_TOO_LARGE, "it was too large to be kept whole: it has to be sent again")
@@ -79,6 +81,14 @@ class Rules:
             ),
         )
 
+    def _redelivery(self, letter: Letter) -> Replay:
+        value, headers = content_of(letter.content)
+        envelope = Envelope.read(headers, value)
+        tenant = letter.tenant or ""
+        home = partition_of(tenant.encode(), self.kafka.partitions)
+        record = Outgoing(Topics(self.kafka.prefix).redeliveries, value, tenant.encode(), headers, home)
+        return Replay(letter.place, tenant, envelope.subject or envelope.id, letter.content.appended_ms, record)
+
     def _appended_ms(self, letter: Letter) -> int:
         # On requests anyone may have written the header; on rerouted only admission and replays do.
         rerouted = letter.content.topic == Topics(self.kafka.prefix).rerouted
@@ -88,7 +98,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """A request that can be given to admission again."""
+    """A request that can be given to admission again, or an event that can be posted again."""
 
     place: Place
     tenant: str
@@ -199,12 +209,16 @@ class Replayer:
         old = {
             (verdict.replay.tenant, verdict.replay.request_id): verdict.replay.appended_ms
             for verdict in found
-            if verdict.replay is not None and verdict.replay.appended_ms < oldest_known
+            if verdict.replay is not None
+            and verdict.replay.appended_ms < oldest_known
+            and verdict.letter.content.stage != "webhooks"
         }
         done = await accepted_before(self._rules.kafka, old) if old else set()
         return [
             replace(verdict, replay=None, error=_DONE)
-            if verdict.replay is not None and (verdict.replay.tenant, verdict.replay.request_id) in done
+            if verdict.replay is not None
+            and verdict.letter.content.stage != "webhooks"
+            and (verdict.replay.tenant, verdict.replay.request_id) in done
             else verdict
             for verdict in found
         ]
