@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.tenants import Tenant, TenantsFile
-from schemas.webhooks import RequestWebhooks, secrets_of
+from schemas.webhook_entries import RequestWebhooks, secrets_of
 from schemas.yaml_file import ConfigError, read_yaml
 
 __all__ = ["Endpoints", "Target", "load_endpoints"]

@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from schemas.errors import Code, EaselError
 from schemas.outputs import ImageFormat
+from schemas.webhooks import RequestWebhook
 
 __all__ = [
     "MAX_REQUEST_BYTES",
@@ -90,6 +91,8 @@ class RequestFields(BaseModel):
     """Returned untouched in the terminal event: a CMS's post id."""
     group: Name | None = None
     """A name of the tenant's own for what belongs together: ``accepted`` carries it, so that it can be asked for."""
+    webhook: RequestWebhook | None = None
+    """Where what becomes of it is posted too, if the tenant's requests may name a URL."""
     dry_run: bool = False
     """Only asks what it would cost, and whether and when it would be accepted: nothing is held, no id is bound."""
 

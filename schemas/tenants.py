@@ -19,7 +19,7 @@ from schemas.prompt_rules import PromptRule, RuleName, require_known_names, with
 from schemas.requests import Priority
 from schemas.signing import KeyEntry
 from schemas.tenant_keys import Key, KeyId, material_of
-from schemas.webhooks import Endpoint, RequestWebhooks
+from schemas.webhook_entries import Endpoint, RequestWebhooks
 from schemas.yaml_file import ConfigError, Location, MisplacedError, read_yaml
 
 __all__ = ["ApiCaller", "ApiKey", "Directory", "Issuer", "Limits", "Tenant", "TenantId", "TenantsFile", "load_tenants"]

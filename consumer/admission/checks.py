@@ -17,6 +17,7 @@ from schemas.events import Limit
 from schemas.requests import GenerationRequest, Parameters
 from schemas.sources import require_own_source
 from schemas.tenants import Tenant
+from schemas.webhook_entries import require_allowed
 
 __all__ = ["Examined", "examine"]
 
@@ -65,6 +66,8 @@ def examine(
             param="priority",
             type=ErrorType.PERMISSION,
         )
+    if request.webhook is not None:
+        require_allowed(tenant.id, tenant.request_webhooks, request.webhook)
     parameters = card.resolve(request, submission.key.request_id)
     if request.deadline is not None and request.deadline.timestamp() * 1000 <= at_ms:
         raise EaselError(Code.DEADLINE_EXCEEDED, "its deadline had passed when it arrived", param="deadline")

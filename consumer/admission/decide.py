@@ -127,7 +127,9 @@ def _accepted(request: OpenRequest, examined: Examined, tenant: Tenant, group: s
     )
     return Effects(
         messages=[
-            *messages.result(rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent),
+            *messages.result(
+                rules, answer, number=0, at_ms=at_ms, traceparent=request.traceparent, webhook=request.webhook
+            ),
             messages.moved(UsageHeld, rules, examined.account, request, cost, at_ms=at_ms),
         ],
         accounts={key.tenant: examined.account},
@@ -156,6 +158,7 @@ def _open_request(
         parameters=examined.parameters,
         metadata=dict(request.metadata),
         traceparent=submission.envelope.traceparent,
+        webhook=None if request.webhook is None else request.webhook.model_dump_json(),
         asked=examined.account.asked + work,
         idempotency_key=submission.idempotency_key,
         seeded=request.seed is not None,

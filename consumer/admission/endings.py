@@ -146,7 +146,9 @@ def _ended(
     """The terminal event, with its usage entries: ``settled`` of what ``account`` holds for it, the rest refunded."""
     key, refunded = request.key, request.cost - settled
     effects = Effects(decisions=[Decision(end, "", key)])
-    effects.messages += messages.result(rules, told, number=0, at_ms=at_ms, traceparent=request.traceparent)
+    effects.messages += messages.result(
+        rules, told, number=0, at_ms=at_ms, traceparent=request.traceparent, webhook=request.webhook
+    )
     if settled or not refunded:
         account = quota.release(account, request.day, request.month, settled=settled, refunded=0)
         effects.messages.append(messages.moved(UsageSettled, rules, account, request, settled, at_ms=at_ms))

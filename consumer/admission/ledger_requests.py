@@ -17,6 +17,8 @@ def request_content(request: OpenRequest | EndedRequest) -> dict[str, Any]:
     content = _ended(request) if isinstance(request, EndedRequest) else _open(request)
     if request.idempotency_key is not None:
         content["idempotency_key"] = request.idempotency_key
+    if isinstance(request, OpenRequest) and request.webhook is not None:
+        content["webhook"] = request.webhook
     return content
 
 
@@ -87,6 +89,7 @@ def read_request(key: RequestKey, content: dict[str, Any]) -> OpenRequest | Ende
         parameters=Parameters.model_validate(content["parameters"]),
         metadata=content["metadata"],
         traceparent=content["traceparent"],
+        webhook=content.get("webhook"),
         attempt=content["attempt"],
         failures=content.get("failures", _failures_before(content)),
         starts=tuple(Start(*start[: len(Start._fields)]) for start in content.get("started", _starts_before(content))),

@@ -16,6 +16,7 @@ from schemas.errors import ErrorBody
 from schemas.events import Event, Usage
 from schemas.ids import event_id
 from schemas.jobs import Control, DeleteAssigned, JobAssigned
+from schemas.webhooks import WEBHOOK
 from transport.records import Outgoing, Record
 
 __all__ = [
@@ -32,12 +33,17 @@ __all__ = [
 ]
 
 
-def result(rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None) -> list[Outgoing]:
-    """An event on the results topic, and on the tenant's own where it has one."""
+def result(
+    rules: Rules, event: Event, *, number: str | int, at_ms: int, traceparent: str | None, webhook: str | None = None
+) -> list[Outgoing]:
+    """An event on the results topic, and on the tenant's own where it has one.
+
+    ``webhook``: where its request wants it posted, for the stage that does so.
+    """
     shared = Outgoing(
         topic=rules.topics.results,
         key=event.tenant.encode(),
-        value=(envelope := _envelope(rules, event, number, at_ms, traceparent)).data,
+        value=(envelope := _envelope(rules, event, number, at_ms, traceparent, webhook)).data,
         headers=envelope.headers(),
         partition=home_of(event.tenant, rules),
     )
@@ -157,7 +163,9 @@ def dead_lettered(rules: Rules, record: Record, cause: ErrorBody) -> Outgoing:
     return dead_letter(rules.topics.dead_letters, record, cause, stage="admission", partition=record.partition)
 
 
-def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, traceparent: str | None) -> Envelope:
+def _envelope(
+    rules: Rules, event: Event, number: str | int, at_ms: int, traceparent: str | None, webhook: str | None = None
+) -> Envelope:
     return Envelope(
         id=event_id(event.tenant, event.request_id, event.TYPE, number),
         type=event.TYPE,
@@ -166,6 +174,7 @@ def _envelope(rules: Rules, event: Event, number: str | int, at_ms: int, tracepa
         time=_rfc3339(at_ms),
         traceparent=traceparent,
         data=event.model_dump_json().encode(),
+        extensions={} if webhook is None else {WEBHOOK: webhook},
     )
 
 

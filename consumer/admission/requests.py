@@ -51,6 +51,8 @@ class OpenRequest(msgspec.Struct, frozen=True, gc=False):
     parameters: Parameters
     metadata: Mapping[str, str]
     traceparent: str | None = None
+    webhook: str | None = None
+    """Where its events are posted besides its tenant's endpoints: a ``RequestWebhook`` as JSON."""
     attempt: int = 0
     failures: int = 0
     """Attempts that failed and may be made again; what was sent again because nobody had it is not among them."""

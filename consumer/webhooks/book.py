@@ -21,7 +21,8 @@ from schemas.endpoints import Endpoints, Target
 from schemas.envelope import Envelope
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.topics import Topics
-from schemas.webhooks import name_of_type, require_allowed
+from schemas.webhook_entries import require_allowed
+from schemas.webhooks import WEBHOOK, name_of_type
 from transport.records import Outgoing, Record
 
 __all__ = ["Answer", "Book", "Ended", "Step", "target_of"]
@@ -136,7 +137,7 @@ class Book:
                 subject=envelope.subject,
                 time=envelope.time,
                 traceparent=envelope.traceparent,
-                webhook=envelope.extensions.get("webhook"),
+                webhook=envelope.extensions.get(WEBHOOK),
             )
             if again is not None and owed.destination in self.disabled:
                 del self.disabled[owed.destination]
@@ -258,7 +259,7 @@ def _wanted(envelope: Envelope, tenant: str, endpoints: Endpoints, again: bytes 
     for endpoint, target in endpoints.named.get(tenant, {}).items():
         if name in target.events:
             yield endpoint
-    own = own_webhook(envelope.extensions["webhook"]) if "webhook" in envelope.extensions else None
+    own = own_webhook(envelope.extensions[WEBHOOK]) if WEBHOOK in envelope.extensions else None
     if own is not None and name in own.events and tenant in endpoints.own:
         yield ""
 

@@ -7,7 +7,7 @@ import json
 import msgspec
 
 from schemas.envelope import Envelope
-from schemas.webhooks import RequestWebhook
+from schemas.webhooks import WEBHOOK, RequestWebhook
 from transport.records import Outgoing, Record
 
 __all__ = ["ENDPOINT_HEADER", "Destination", "Owed", "own_webhook", "read_owed"]
@@ -80,7 +80,7 @@ class Owed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
             subject=self.subject,
             time=self.time,
             traceparent=self.traceparent,
-            extensions={} if self.webhook is None else {"webhook": self.webhook},
+            extensions={} if self.webhook is None else {WEBHOOK: self.webhook},
         )
         headers = (*envelope.headers(), (ENDPOINT_HEADER, self.endpoint.encode()))
         return Record(

@@ -19,9 +19,11 @@ from schemas.signing import ALGORITHMS, Algorithm
 from schemas.tenant_keys import Key
 from schemas.tenants import ApiKey
 from schemas.users import User
+from schemas.webhook_entries import NAME, make_secret
 
 app = typer.Typer(no_args_is_help=True, help="Make keys that sign requests, and keys for the HTTP API.", epilog=EPILOG)
 
+_NAMES = "use letters, digits and . _ : -, beginning with a letter or digit"
 _JSON = Annotated[bool, typer.Option("--json", help="One line of JSON instead of text.")]
 
 
@@ -111,6 +113,31 @@ def _password() -> str:
     return password
 
 
+@app.command(epilog=epilog("easel keys webhook --name cms", "easel keys webhook --name cms-2 --out config/secrets"))
+def webhook(
+    name: Annotated[str, typer.Option(help="The endpoint's name. Drawn when absent.", show_default=False)] = "",
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the secret (default: keys/ in the data directory).")
+    ] = None,
+    as_json: _JSON = False,
+) -> None:
+    """Make the secret of a webhook: a file (mode 0600), and its entry for tenants.yaml on standard output."""
+    name = _named(name, "hook")
+    path = ((folder or data_dir() / "keys") / f"{name}.webhook").resolve()
+    secret = make_secret()
+    entry = {"secret_file": str(path)}
+    if not NAME.fullmatch(name):
+        raise CommandError(f"{name!r} can't be the name of an endpoint", _NAMES.replace(": ", ""), code=ExitCode.USAGE)
+    write_private(path, secret + "\n")
+    if as_json:
+        print_json({"name": name, "secret_file": str(path), "entry": entry})
+        return
+    err.print(
+        f"The secret is in {path}; its receiver needs it too. This goes under the webhook's secrets in tenants.yaml:"
+    )
+    out.print("\n".join(_yaml(entry)), markup=False)
+
+
 def _algorithm(text: str) -> Algorithm:
     for known in ALGORITHMS:
         if known.lower() == text.lower():
@@ -132,7 +159,7 @@ def _valid(shape: type[Key | ApiKey], entry: dict[str, Any]) -> None:
         name = entry.get("kid") or entry.get("id")
         raise CommandError(
             f"{name!r} can't be the name of a key",
-            "use letters, digits and . _ : -, beginning with a letter or digit",
+            _NAMES,
             code=ExitCode.USAGE,
         ) from None
 

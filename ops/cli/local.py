@@ -113,6 +113,7 @@ def status(data: DataOption = None, as_json: _JSON = False) -> None:
     stages: dict[str, tuple[str, int]] = {
         "admission": (found.admission.health_host, found.admission.health_port),
         "worker": (found.generation.health_host, found.generation.health_port),
+        "webhooks": (found.webhooks.health_host, found.webhooks.health_port),
         "api": (found.api.host, found.api.port),
     }
     lines += [_probe(name, *address) for name, address in stages.items()]

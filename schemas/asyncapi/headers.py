@@ -8,6 +8,7 @@ from schemas.asyncapi.channels import HeaderKind
 from schemas.audit import AUDIT_HEADER
 from schemas.envelope import JSON
 from schemas.signing import ALGORITHMS, MAX_LIFETIME_S, MAX_SKEW_S, TOKEN_TYPE
+from schemas.webhooks import WEBHOOK
 
 __all__ = ["CLAIMS", "SIGNATURE", "headers_of"]
 
@@ -88,6 +89,9 @@ def headers_of(kind: HeaderKind, event_type: str) -> dict[str, Any]:
         properties[AUDIT_HEADER] = _text(
             "On answers, for the operator: who asked, for what, by which version of the rules, as JSON. Readers may"
             " pass over it."
+        )
+        properties[f"ce_{WEBHOOK}"] = _text(
+            "Where its request wants it posted too, as JSON with url and events; for the stage that does so."
         )
     return _object((*_CLOUD_EVENT, "ce_subject"), properties)
 

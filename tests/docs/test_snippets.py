@@ -62,6 +62,7 @@ def test_every_python_block_is_run() -> None:
         "sdk-many",
         "sdk-subscribe",
         "sdk-exactly-once",
+        "webhook-receiver",
     }
 
 

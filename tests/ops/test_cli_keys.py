@@ -6,20 +6,25 @@ import hashlib
 import json
 import stat
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from argon2 import PasswordHasher
+from standardwebhooks.webhooks import Webhook
 
 from ops.cli.installation import signer_of
+from schemas.endpoints import load_endpoints
 from schemas.ids import new_id
 from schemas.requests import GenerationRequest
 from schemas.settings import Settings
 from schemas.signing import ALGORITHMS, Algorithm, verify
 from schemas.tenants import load_tenants
 from schemas.users import load_users
+from schemas.webhooks import signatures
+from schemas.yaml_file import ConfigError
 from tests.ops.cli_process import easel
 
 
@@ -130,3 +135,27 @@ class TestUsers:
         ended = easel("keys", "user", name, "--tenant", tenant, cwd=tmp_path, given=given)
         assert (ended.code, ended.out) == (2, "")
         assert said in ended.err
+
+
+def test_a_webhooks_secret_is_one_that_the_official_package_takes(tmp_path: Path) -> None:
+    ended = easel("keys", "webhook", "--name", "cms", "--out", "keys", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    private = tmp_path / "keys" / "cms.webhook"
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    secret = private.read_text().strip()
+    assert secret not in ended.out + ended.err
+    entry = {"name": "cms", "url": "https://cms.example/", "secrets": yaml.safe_load(ended.out)}
+    (key,) = load_endpoints(tenants_file(tmp_path, webhooks=[entry])).named["atelier"]["cms"].secrets
+    now, body = datetime.now(tz=UTC), b'{"type":"x"}'
+    signed = signatures([key], webhook_id="1", timestamp_s=int(now.timestamp()), body=body)
+    assert signed == Webhook(secret).sign("1", now, body.decode())
+    again = easel("keys", "webhook", "--name", "cms", "--out", "keys", cwd=tmp_path)
+    assert again.code != 0 and "never overwritten" in again.err
+
+
+@pytest.mark.parametrize("content", ["", "whsec_", "whsec_c2hvcnQ=", "c" * 44, "whsec_%%%%"])
+def test_what_is_no_secret_of_a_webhook_is_an_error_of_the_file(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cms.webhook").write_text(content)
+    entry = {"name": "cms", "url": "https://cms.example/", "secrets": [{"secret_file": "cms.webhook"}]}
+    with pytest.raises(ConfigError, match=r"tenants\.0\.webhooks\.0\.secrets\.0\.secret_file.*easel keys webhook"):
+        load_endpoints(tenants_file(tmp_path, webhooks=[entry]))

@@ -45,8 +45,8 @@ def test_it_is_a_compose_file() -> None:
 
 
 def test_the_parts_are_there() -> None:
-    assert set(SERVICES) == {"kafka", "store", "topics", "admission", "worker", "worker-gpu", "api"}
-    assert set(OURS) == {"topics", "admission", "worker", "worker-gpu", "api"}
+    assert set(SERVICES) == {"kafka", "store", "topics", "admission", "worker", "worker-gpu", "webhooks", "api"}
+    assert set(OURS) == {"topics", "admission", "worker", "worker-gpu", "webhooks", "api"}
     assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
     assert all("profiles" not in service for name, service in SERVICES.items() if name != "worker-gpu")
 
@@ -116,6 +116,7 @@ def test_each_server_says_when_it_is_healthy(name: str) -> None:
     [
         ("admission", Settings.model_fields["admission"].default.health_port),
         ("worker", Settings.model_fields["generation"].default.health_port),
+        ("webhooks", Settings.model_fields["webhooks"].default.health_port),
         ("api", Settings.model_fields["api"].default.port),
     ],
 )

@@ -67,6 +67,24 @@ BOUNDS: list[tuple[str, list[Any], list[Any]]] = [
     ),
     ("group", ["a", "spring.issue_2-b", "x" * 100, None], ["", "x" * 101, "-a", "a b", 1]),
     ("previews", [True, False], ["true", 1, None]),
+    (
+        "webhook",
+        [
+            None,
+            {"url": "https://a.example"},
+            {"url": "http://a.example:8080/x?y=1#z", "events": ["accepted", "canceled"]},
+            {"url": "https://a.example/" + "x" * 2_030},
+        ],
+        [
+            "https://a.example",
+            {},
+            {"url": "ftp://a.example"},
+            {"url": "https://a.example/" + "x" * 2_031},
+            {"url": "https://u:p@a.example/"},
+            {"url": "https://a.example/", "events": ["ended"]},
+            {"url": "https://a.example/", "events": []},
+        ],
+    ),
     ("dry_run", [True, False], ["true", 1, None]),
     (
         "metadata",

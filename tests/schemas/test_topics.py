@@ -33,6 +33,8 @@ def specs(prefix: str = "easel", replication: int = 1) -> dict[str, TopicSpec]:
         ("jobs.default", 48, "delete", 3 * DAY_MS),
         ("jobs.large", 48, "delete", 3 * DAY_MS),
         ("results", 12, "delete", 7 * DAY_MS),
+        ("webhooks", 12, "compact", None),
+        ("redeliveries", 12, "delete", 7 * DAY_MS),
         ("results.acme", 1, "delete", 7 * DAY_MS),
         ("usage", 12, "delete", 400 * DAY_MS),
         ("progress", 12, "delete", 600_000),
@@ -48,7 +50,7 @@ def test_each_topic(name: str, partitions: int, cleanup: str, retention_ms: int 
 
 
 def test_there_are_no_others() -> None:
-    assert len(specs()) == 13
+    assert len(specs()) == 15
 
 
 def test_all_share_the_brokers_clock() -> None:
@@ -104,6 +106,8 @@ def test_the_properties_name_the_topics_that_are_made() -> None:
         topics.jobs("large"),
         topics.results,
         topics.results_of("acme"),
+        topics.webhooks,
+        topics.redeliveries,
         topics.usage,
         topics.progress,
         topics.control,

@@ -22,7 +22,7 @@ from schemas.events import Canceled, Event
 from schemas.ids import event_id, new_id
 from schemas.settings import OutboundSettings, Settings, WebhooksSettings
 from schemas.topics import Topics
-from schemas.webhooks import make_secret
+from schemas.webhook_entries import make_secret
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing

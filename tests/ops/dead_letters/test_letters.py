@@ -109,7 +109,7 @@ class TestWhatIsReplayed:
 class TestWhatIsRefused:
     @pytest.mark.parametrize("topic", [TOPICS.outcomes, TOPICS.jobs("default"), "another.requests"])
     def test_what_is_no_request(self, rules: Rules, topic: str) -> None:
-        with pytest.raises(EaselError, match="only requests are replayed") as refused:
+        with pytest.raises(EaselError, match="only requests and webhooks are replayed") as refused:
             rules.examine(letter_of(signed(), topic=topic))
         assert refused.value.code == Code.UNSUPPORTED_TYPE
 

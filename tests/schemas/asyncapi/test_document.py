@@ -22,7 +22,7 @@ from tests.schemas.signed import private_key
 
 DOCUMENT = document("1.2.3")
 MESSAGES: dict[str, Any] = DOCUMENT["components"]["messages"]
-INTERNAL = {"rerouted", "outcomes", "ledger", "control", "fleet", "jobs"}
+INTERNAL = {"rerouted", "outcomes", "ledger", "control", "fleet", "jobs", "webhooks", "redeliveries"}
 
 
 def validator(schema: dict[str, Any]) -> jsonschema.Draft7Validator:
