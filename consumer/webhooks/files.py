@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from consumer.logs import logger
 from schemas.endpoints import Endpoints, load_endpoints
 from schemas.settings import Settings
 from schemas.yaml_file import ConfigError, LiveFile
+from transport.logs import logger
 
 __all__ = ["EndpointFiles"]
 

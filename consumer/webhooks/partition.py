@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 
 from consumer.faults import fault
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from consumer.webhooks.book import Answer, Book, Ended, target_of
 from consumer.webhooks.owed import Owed
@@ -23,6 +22,7 @@ from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.errors import Fenced, Misconfigured, TransportError
 from transport.group import GroupConsumer
+from transport.logs import logger
 from transport.outbound import OutboundPolicy
 from transport.records import Outgoing, Record, TopicPartition
 from transport.transactions import FencedProducer

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from consumer.webhooks.book import Book
 from schemas.settings import Settings
@@ -14,6 +13,7 @@ from schemas.topics import Topics
 from transport.decided import require_decided
 from transport.errors import Misconfigured
 from transport.group import GroupConsumer
+from transport.logs import logger
 from transport.records import TopicPartition
 from transport.tail import read_partition
 

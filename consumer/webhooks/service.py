@@ -6,7 +6,6 @@ import asyncio
 from collections import defaultdict
 
 from consumer.health import HealthServer, Readiness
-from consumer.logs import logger
 from consumer.metrics import Metrics
 from consumer.webhooks.files import EndpointFiles
 from consumer.webhooks.partition import WebhookPartition
@@ -15,6 +14,7 @@ from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.errors import Doubt, Misconfigured, OffsetsUnknown, Unavailable
 from transport.group import GroupConsumer
+from transport.logs import logger
 from transport.records import Record, TopicPartition
 from transport.topics import check_topics
 
