@@ -20,7 +20,7 @@ from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.ids import new_id
 from schemas.requests import GenerationRequest
 from schemas.signing import Signer, verify
-from schemas.tenants import ApiCaller, Directory, load_tenants
+from schemas.tenants import ApiCaller, Directory, Tenant, load_tenants
 from schemas.yaml_file import ConfigError, LiveFile
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Keyring:
         # Looked up by its hash: how long that takes tells nothing about the keys that there are.
         return self._directory.api_keys.get(hashlib.sha256(key.encode()).hexdigest())
 
-    def has_tenant(self, tenant: str) -> bool:
-        """Whether the file has such a tenant."""
-        return tenant in self._directory.tenants
+    def tenant(self, name: str) -> Tenant | None:
+        """A tenant as the file has it."""
+        return self._directory.tenants.get(name)
 
     async def _watch(self) -> None:
         while True:
@@ -157,7 +157,7 @@ async def authenticated(
 def _user_of(services: Services, token: str, *, asks: bool) -> ApiCaller | None:
     user = None if services.logins is None else services.logins.user_of(token)
     # A tenant that the file does not have could sign nothing that admission answers.
-    if services.logins is None or user is None or not services.keyring.has_tenant(user.tenant):
+    if services.logins is None or user is None or services.keyring.tenant(user.tenant) is None:
         return None
     if asks and (wait_s := services.logins.wait_s(user)):
         error = ErrorBody(

@@ -16,6 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic.json_schema import models_json_schema
 
 from producer_api.body import GenerateBody
+from producer_api.openai.body import ImagesBody
 from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
 
 __all__ = ["describe"]
@@ -24,6 +25,8 @@ _ASSETS = "/docs/assets"
 _TAGS = [
     {"name": "generation", "description": "Ask for pictures. What is answered is what admission decided."},
     {"name": "tasks", "description": "Follow a request to its pictures."},
+    {"name": "as OpenAI", "description": "For programs written for OpenAI's Images API."},
+    {"name": "signing in", "description": "For users with a name and a password."},
     {"name": "operation", "description": "For probes and Prometheus; without a key."},
 ]
 _MEANINGS = {
@@ -31,13 +34,16 @@ _MEANINGS = {
     401: "The API key is missing, unknown or withdrawn.",
     403: "The tenant may not do this.",
     404: "There is no such thing, or it is not yours.",
+    408: "The body did not arrive in time.",
     409: "It does not fit what is there: the request id belongs to another body, or the task has ended, or has not.",
     410: "The pictures of the task were deleted.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     422: "The `Idempotency-Key` came before, with another body.",
     429: "A limit of the tenant: rate, budget or queue. `Retry-After` says when to come back, where that is known.",
+    500: "The pictures could not be made, or something went wrong here.",
     503: "Kafka or the object store does not answer: try again after `Retry-After`.",
+    504: "The pictures are not done yet, and the task goes on; the error names it.",
 }
 _EXAMPLES = {
     400: ErrorBody(
@@ -97,7 +103,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=_TAGS
     )
     _, definitions = models_json_schema(
-        [(GenerateBody, "validation"), (ErrorShape, "serialization")], ref_template="#/components/schemas/{model}"
+        [(GenerateBody, "validation"), (ImagesBody, "validation"), (ErrorShape, "serialization")],
+        ref_template="#/components/schemas/{model}",
     )
     schemas = found["components"]["schemas"]
     schemas.update(definitions["$defs"])

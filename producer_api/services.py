@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 
 from producer_api.auth import Keyring
+from producer_api.followed import FollowedFile
 from producer_api.login.logins import Logins
 from producer_api.metrics import Metrics
 from producer_api.outlet import Outlet
 from producer_api.sources.keeping import Keeper
 from producer_api.tracker import Tracker
+from schemas.catalog import Catalog, load_catalog
 from schemas.settings import Settings
 from schemas.signing import Signer, read_signing_key
 from schemas.topics import Topics
+from schemas.yaml_file import ConfigError
 from transport.objects import ObjectStore
 
 __all__ = ["Services", "ServicesDep", "StartupError"]
+
+
+log = logging.getLogger(__name__)
 
 
 class StartupError(Exception):
@@ -43,6 +50,8 @@ class Services:
     closing: asyncio.Event
     """Set when the process is to end: it is not ready any more, and streams tell their readers to come again."""
     sources: Keeper
+    catalog: FollowedFile[Catalog] | None
+    """The models that can be asked for; None where the API has no such file: admission knows them."""
 
     @classmethod
     def build(cls, settings: Settings) -> Services:
@@ -62,6 +71,7 @@ class Services:
             logins=Logins.build(settings, objects),
             closing=asyncio.Event(),
             sources=Keeper(objects),
+            catalog=_catalog(settings),
         )
 
     async def start(self) -> None:
@@ -69,16 +79,18 @@ class Services:
         self.keyring.start()
         self.tracker.start()
         self.outlet.start()
-        if self.logins is not None:
-            self.logins.start()
+        for part in (self.logins, self.catalog):
+            if part is not None:
+                part.start()
 
     async def stop(self) -> None:
         """Close everything."""
         await self.keyring.stop()
         await self.tracker.stop()
         await self.outlet.stop()
-        if self.logins is not None:
-            await self.logins.stop()
+        for part in (self.logins, self.catalog):
+            if part is not None:
+                await part.stop()
         await self.objects.close()
 
     def reasons(self) -> list[str]:
@@ -100,6 +112,14 @@ def _signer(settings: Settings) -> Signer:
     except ValueError as error:
         raise StartupError(f"EASEL_API_SIGNING_KEY can't be used: {error}") from None
     return Signer(kid=api.signing_kid, algorithm=algorithm, key=key, issuer=api.issuer, audience=settings.installation)
+
+
+def _catalog(settings: Settings) -> FollowedFile[Catalog] | None:
+    try:
+        return FollowedFile(settings.models, load_catalog)
+    except ConfigError as error:
+        log.warning("the routes that need the catalogue of models answer 503: %s", error)
+        return None
 
 
 async def services_of(request: Request) -> Services:

@@ -225,8 +225,19 @@ class Catalog(_Entry):
 
     version: Annotated[int, Field(ge=1)] = 1
     models: Annotated[Mapping[ModelName, ModelCard], Field(min_length=1)]
+    aliases: Mapping[ModelName, ModelName] = Field(default_factory=dict)
+    """Other names for models, under which clients of OpenAI ask: ``gpt-image-2`` and which model that is."""
     draining: list[PoolName] = Field(default_factory=list)
     """Pools for which nothing new leaves: requests are accepted and wait, what is with the workers goes on."""
+
+    @model_validator(mode="after")
+    def _aliases_name_models(self) -> Catalog:
+        for alias, name in self.aliases.items():
+            if alias in self.models:
+                raise MisplacedError("is the name of a model", "aliases", alias)
+            if name not in self.models:
+                raise MisplacedError(f"there is no model {name!r}", "aliases", alias)
+        return self
 
     @model_validator(mode="after")
     def _draining_pools_exist(self) -> Catalog:

@@ -90,6 +90,8 @@ class ApiSettings(Section):
     """How long a link to a picture works; S3 signs for a week at most."""
     state_file: Path = Path(".easel/api.sqlite")
     """What it has read from the topics; may be deleted at any time and is made again."""
+    openai_wait_s: float = Field(default=300.0, gt=0.0, le=3_600.0)
+    """How long ``/v1/images/…`` waits for pictures; OpenAI's clients give up after 10 minutes, and ask anew."""
     users_file: Path | None = None
     """Who may sign in by name and password (``POST /token``)."""
     token_secret: SecretStr | None = None

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from urllib.parse import parse_qsl
 
 from fastapi import Request
 
 from producer_api.errors import ApiError
+from producer_api.reading import JSON, content_type, read_within
 from schemas.errors import Code, ErrorBody, ErrorType
 
 __all__ = ["field", "read_form"]
 
 _MAX_BYTES = 16 * 1024
 _MAX_FIELDS = 32
-_LIMIT_S = 10.0
+_FORM = "application/x-www-form-urlencoded"
 
 
 async def read_form(request: Request) -> dict[str, str]:
     """The fields. Raises ``ApiError`` (400, 408, 413, 415)."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in {"application/x-www-form-urlencoded", "application/json"}:
-        raise _wrong("send the fields as application/x-www-form-urlencoded, or as JSON", status=415)
-    body = await _body(request)
+    kind, body = content_type(request), await read_within(request, _MAX_BYTES, kinds=(_FORM, JSON))
     try:
-        if kind == "application/json":
+        if kind == JSON:
             fields = json.loads(body)
         else:
             fields = dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
@@ -43,24 +40,5 @@ def field(fields: dict[str, str], name: str) -> str:
     return value
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(_LIMIT_S):
-            async for piece in request.stream():
-                body += piece
-                if len(body) > _MAX_BYTES:
-                    error = ErrorBody(
-                        message=f"the body is larger than {_MAX_BYTES} bytes",
-                        type=ErrorType.INVALID_REQUEST,
-                        code=Code.RECORD_TOO_LARGE,
-                    )
-                    raise ApiError(error)
-    except TimeoutError:
-        raise _wrong(f"the body did not arrive within {_LIMIT_S:g} s", status=408) from None
-    return bytes(body)
-
-
-def _wrong(message: str, *, param: str | None = None, status: int | None = None) -> ApiError:
-    error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, param=param, code=Code.INVALID_REQUEST)
-    return ApiError(error, status=status)
+def _wrong(message: str, *, param: str | None = None) -> ApiError:
+    return ApiError(ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, param=param, code=Code.INVALID_REQUEST))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,7 @@ def test_every_python_block_is_run() -> None:
         "publish",
         "subscribe",
         "sdk",
+        "images",
         "sdk-sync",
         "sdk-many",
         "sdk-subscribe",
@@ -84,6 +86,21 @@ class TestOnRealParts:
         installation.run(["bash", "-c", f"KEY={key}\n{curl}"])
         picture = (installation.folder / "picture.png").read_bytes()
         assert hashlib.sha256(picture).hexdigest()[:16] in key
+
+    def test_the_openai_package(self, installation: Installation) -> None:
+        [export] = [block.text for block in blocks("docs/openai.md") if block.language == "bash"]
+        url, key = (line.removeprefix("export ").split("=", 1) for line in export.splitlines())
+        assert key[1].startswith("$(cat .easel/keys/")
+        port = installation.environment["EASEL_API_PORT"]
+        given = {
+            url[0]: url[1].replace(":8080/", f":{port}/"),
+            key[0]: (installation.folder / key[1].removeprefix("$(cat ").removesuffix(")")).read_text().strip(),
+        }
+        reader = replace(installation, environment={**installation.environment, **given})
+        lines = reader.run(script(installation.folder, named("images"))).splitlines()
+        assert lines[-1].startswith("image_generation.completed ")
+        for index in range(2):
+            assert (installation.folder / f"picture-{index}.png").read_bytes().startswith(b"\x89PNG")
 
     def test_the_call_over_http(self, installation: Installation) -> None:
         curls = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]

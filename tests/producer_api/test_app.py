@@ -249,7 +249,7 @@ async def test_the_document_describes_every_error_and_names_nothing_that_is_not_
     with_422 = {
         path for path, found in document["paths"].items() if any("422" in one["responses"] for one in found.values())
     }
-    assert with_422 == {"/v1/generate"}
+    assert with_422 == {"/v1/generate", "/v1/images/generations"}
 
 
 def test_settings_that_cannot_work_are_named_before_anything_starts(alone: Installation) -> None:

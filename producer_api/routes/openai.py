@@ -1,0 +1,117 @@
+"""``/v1/images/…`` and ``/v1/models``: what programs written for OpenAI's Images API ask for."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import StreamingResponse
+
+from producer_api.auth import TenantDep
+from producer_api.openai.answers import ImagesAnswer, Route, answer_of
+from producer_api.openai.body import ImagesBody, read_images_body
+from producer_api.openai.errors import OpenAIRoute
+from producer_api.openai.models import Model, Models, chosen, model_of, models_of
+from producer_api.openai.streaming import stream
+from producer_api.openai.waiting import until_outcome
+from producer_api.reading import read_within
+from producer_api.services import Services, ServicesDep
+from producer_api.submitting import REQUEST_ID, submit
+from schemas.errors import Code, EaselError
+from schemas.requests import MAX_REQUEST_BYTES, GenerationRequest
+
+__all__ = ["router"]
+
+router = APIRouter(tags=["as OpenAI"], route_class=OpenAIRoute)
+
+_Key = Annotated[
+    str | None,
+    Header(
+        description="Any name of your own for this request. Sending it again with the same key waits for the same "
+        "pictures, which are charged once."
+    ),
+]
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {} for status in (400, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504)
+}
+_GENERATIONS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": "#/components/schemas/ImagesBody"},
+                "examples": {
+                    "short": {
+                        "value": {"prompt": "a small red circle on a white background", "model": "easel-tiny", "n": 2}
+                    }
+                },
+            }
+        },
+    }
+}
+
+
+@router.get("/v1/models", summary="The models that the caller may use", responses={503: {}})
+async def models(tenant: TenantDep, services: ServicesDep) -> Models:
+    """By their names, and by the aliases that the catalogue has for them."""
+    return models_of(services, tenant)
+
+
+@router.get("/v1/models/{id}", summary="One model", responses={404: {}, 503: {}})
+async def model(
+    id_: Annotated[str, Path(alias="id", max_length=100)], tenant: TenantDep, services: ServicesDep
+) -> Model:
+    """One of those."""
+    return model_of(services, tenant, id_)
+
+
+@router.post(
+    "/v1/images/generations",
+    response_model=ImagesAnswer,
+    response_model_exclude_none=True,
+    openapi_extra=_GENERATIONS,
+    summary="Pictures from a prompt, waited for",
+    responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
+)
+async def generations(
+    request: Request, response: Response, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None
+) -> Any:
+    """Answers when the pictures are done; with `stream`, as server-sent events on the way."""
+    body = read_images_body(_object(await read_within(request, MAX_REQUEST_BYTES)), ImagesBody)
+    asked = body.to_request(chosen(services, tenant, body.model))
+    return await _answered(services, tenant, asked, body, "image_generation", request, response, idempotency_key)
+
+
+async def _answered(
+    services: Services,
+    tenant: str,
+    asked: GenerationRequest,
+    body: ImagesBody,
+    route: Route,
+    request: Request,
+    response: Response,
+    key: str | None,
+) -> Any:
+    task = await submit(services, tenant, asked, idempotency_key=key, traceparent=request.headers.get("traceparent"))
+    named = {REQUEST_ID: task.id}
+    if body.stream:
+        told = stream(services, tenant, task.id, body, route, keyed=key is not None)
+        return StreamingResponse(
+            told,
+            media_type="text/event-stream",
+            headers={**named, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
+        )
+    ended = await until_outcome(services, tenant, task.id, request, keyed=key is not None)
+    response.headers.update(named)
+    return await answer_of(services, body, ended)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise EaselError(Code.INVALID_REQUEST, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise EaselError(Code.INVALID_REQUEST, "the body is not a JSON object")
+    return found

@@ -1,0 +1,224 @@
+"""OpenAI's own client for Python, against a whole installation."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from PIL import Image
+
+from ops.local.stack import Stack
+from tests.producer_api.whole import Whole, whole
+
+pytestmark = [pytest.mark.system]
+
+PROMPT = "a red circle"
+
+
+@pytest.fixture(scope="module")
+def house(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    with whole(stack, tmp_path_factory.mktemp("openai"), EASEL_API_OPENAI_WAIT_S="4") as house:
+        yield house
+
+
+@pytest.fixture
+def client(house: Whole) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{house.url}/v1", api_key="acme", max_retries=0, timeout=60) as client:
+        yield client
+
+
+def picture(data: str | None) -> Image.Image:
+    """What base64 holds."""
+    assert data
+    return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+
+
+def size_of(image: Image.Image) -> tuple[int, int]:
+    return image.size
+
+
+def task_of(house: Whole, response: Any) -> dict[str, Any]:
+    found = house.get(f"/v1/tasks/{response.headers['easel-request-id']}")
+    assert found.status_code == 200, found.text
+    return dict(found.json())
+
+
+def test_the_models_are_listed_with_their_aliases(client: OpenAI) -> None:
+    assert [(model.id, model.object, model.owned_by) for model in client.models.list()] == [
+        ("nothing", "model", "easel"),
+        ("gpt-image-2", "model", "easel"),
+    ]
+    assert abs(client.models.retrieve("gpt-image-2").created - time.time()) < 600
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.models.retrieve("gpt-image-9")
+    assert unknown.value.code == "model_not_found"
+
+
+def test_two_pictures_in_base64(house: Whole, client: OpenAI) -> None:
+    raw = client.images.with_raw_response.generate(prompt=PROMPT, model="gpt-image-2", n=2, size="96x64")
+    answer = raw.parse()
+    assert answer.data is not None
+    assert [size_of(picture(one.b64_json)) for one in answer.data] == [(96, 64)] * 2
+    assert answer.data[0].b64_json != answer.data[1].b64_json
+    assert abs(answer.created - time.time()) < 60
+    assert (answer.size, answer.quality, answer.output_format, answer.background) == (
+        "96x64",
+        "medium",
+        "png",
+        "opaque",
+    )
+    task = task_of(house, raw)
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.output_tokens == task["cost_milliunits"] > 0
+    assert task["model"] == "nothing"
+    assert len(raw.headers["x-request-id"]) >= 32
+    assert int(raw.headers["openai-processing-ms"]) >= 200
+
+
+def test_a_link_in_jpeg(client: OpenAI) -> None:
+    answer = client.images.generate(
+        prompt=PROMPT, model="nothing", response_format="url", output_format="jpeg", output_compression=60, user="u-1"
+    )
+    assert answer.data is not None
+    [one] = answer.data
+    assert one.url is not None and one.b64_json is None
+    fetched = httpx.get(one.url)
+    assert fetched.headers["content-type"] == "image/jpeg"
+    assert Image.open(io.BytesIO(fetched.content)).format == "JPEG"
+
+
+def test_quality_is_steps_and_fields_of_ours_are_taken(house: Whole, client: OpenAI) -> None:
+    def made(**fields: Any) -> dict[str, Any]:
+        raw = client.images.with_raw_response.generate(prompt=PROMPT, model="nothing", **fields)
+        return task_of(house, raw)
+
+    costs = {quality: made(quality=quality)["cost_milliunits"] for quality in ("low", "auto", "high")}
+    assert costs["low"] * 2 == costs["auto"] == costs["high"] / 2
+    seeded = made(style="vivid", user="u-1", extra_body={"seed": 7, "metadata": {"post": "4711"}})
+    assert seeded["outputs"][0]["seed"] == 7
+    assert seeded["metadata"] == {"post": "4711", "user": "u-1"}
+
+
+def test_a_stream_shows_partial_images_and_ends_with_each_picture(client: OpenAI) -> None:
+    events = list(
+        client.images.generate(
+            prompt=PROMPT, model="nothing", n=2, stream=True, partial_images=2, extra_body={"steps": 48}
+        )
+    )
+    kinds = [event.type for event in events]
+    assert kinds == ["image_generation.partial_image"] * 2 + ["image_generation.completed"] * 2
+    assert [getattr(event, "partial_image_index", None) for event in events] == [0, 1, None, None]
+    for event in events:
+        assert picture(event.b64_json).size >= (8, 8)
+        assert abs(event.created_at - time.time()) < 60
+    assert [event.output_format for event in events] == ["jpeg", "jpeg", "png", "png"]
+    assert hashlib.sha256(events[2].b64_json.encode()) != hashlib.sha256(events[3].b64_json.encode())
+
+
+def test_a_stream_without_partial_images_is_one_event(client: OpenAI) -> None:
+    [event] = list(client.images.generate(prompt=PROMPT, model="nothing", stream=True))
+    assert event.type == "image_generation.completed"
+    assert event.usage.total_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"n": 11}, "n"),
+        ({"size": "64"}, "size"),
+        ({"size": "63x64"}, "width"),
+        ({"quality": "best"}, "quality"),
+        ({"background": "transparent"}, "background"),
+        ({"moderation": "low"}, "moderation"),
+        ({"output_format": "gif"}, "output_format"),
+        ({"output_compression": 50}, "output_compression"),
+        ({"style": "natural"}, "style"),
+        ({"extra_body": {"svg": {"model": "x"}}}, "svg"),
+        ({"stream": True, "partial_images": 4}, "partial_images"),
+        ({"stream": True, "style": "natural"}, "style"),
+    ],
+)
+def test_what_is_not_served_is_refused_by_name(client: OpenAI, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.generate(**{"prompt": PROMPT, "model": "nothing", **fields})
+    assert refused.value.param == param
+    assert param in refused.value.message
+    assert refused.value.response.headers["x-should-retry"] == "false"
+
+
+def test_others_errors_are_those_that_the_client_knows(house: Whole, client: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError) as nobody:
+        client.with_options(api_key="wrong").images.generate(prompt=PROMPT, model="nothing")
+    assert nobody.value.code == "invalid_api_key"
+    with pytest.raises(openai.NotFoundError) as unknown:
+        client.images.generate(prompt=PROMPT, model="dall-e-3")
+    assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+    slow = client.with_options(api_key="slow")
+    slow.images.generate(prompt=PROMPT, model="nothing")
+    with pytest.raises(openai.RateLimitError) as limited:
+        slow.images.generate(prompt=PROMPT, model="nothing")
+    assert limited.value.code == "rate_limit_exceeded"
+    assert 1 <= int(limited.value.response.headers["retry-after"]) <= 60
+    assert limited.value.response.headers["x-should-retry"] == "true"
+
+
+def test_who_waits_too_long_is_told_where_it_is_and_a_key_finds_it_again(house: Whole, client: OpenAI) -> None:
+    asked: dict[str, Any] = {"prompt": PROMPT, "model": "nothing", "extra_body": slow_as("late")}
+    with pytest.raises(openai.InternalServerError) as late:
+        client.images.generate(**asked, extra_headers={"Idempotency-Key": "order-7"})
+    assert late.value.status_code == 504
+    assert late.value.response.headers["x-should-retry"] == "true"
+    id_ = late.value.response.headers["easel-request-id"]
+    assert f"/v1/tasks/{id_}" in late.value.message
+    # As the client does by itself unless it is told otherwise.
+    again = client.with_options(max_retries=3).images.with_raw_response.generate(
+        **asked, extra_headers={"Idempotency-Key": "order-7"}
+    )
+    assert again.headers["easel-request-id"] == id_
+    assert again.parse().data
+    assert [end["request_id"] for end in house.ends("late")] == [id_]
+
+
+def test_without_a_key_the_client_is_told_not_to_repeat_it(house: Whole, client: OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError) as late:
+        client.with_options(max_retries=2).images.generate(
+            prompt=PROMPT, model="nothing", extra_body=slow_as("late, no key")
+        )
+    assert late.value.response.headers["x-should-retry"] == "false"
+    assert [end["kind"] for end in house.ends("late, no key")] == ["generation.succeeded"]
+
+
+def test_a_stream_that_takes_too_long_ends_with_the_same_error(client: OpenAI) -> None:
+    with pytest.raises(openai.APIError) as late:
+        list(client.images.generate(prompt=PROMPT, model="nothing", stream=True, extra_body=slow_as("stream")))
+    assert late.value.code == "not_ended"
+    assert "/v1/tasks/" in late.value.message
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_leaves_has_it_canceled(house: Whole, client: OpenAI, stream: bool) -> None:
+    who = f"left, stream {stream}"
+    if stream:
+        events = client.images.generate(
+            prompt=PROMPT, model="nothing", stream=True, partial_images=3, extra_body=slow_as(who)
+        )
+        next(iter(events))
+        events.close()
+    else:
+        with pytest.raises(openai.APITimeoutError):
+            client.with_options(timeout=1.0).images.generate(prompt=PROMPT, model="nothing", extra_body=slow_as(who))
+    assert [end["kind"] for end in house.ends(who)] == ["generation.canceled"]
+
+
+def slow_as(who: str) -> dict[str, Any]:
+    """A request that takes at least 5 s, and how to find it."""
+    return {"steps": 100, "metadata": {"who": who}}
