@@ -28,6 +28,7 @@ __all__ = [
 
 _SECRETS = (
     ("kafka", "password"),
+    ("kafka", "client_secret"),
     ("store", "access_key"),
     ("store", "secret_key"),
     ("api", "signing_key"),

@@ -11,6 +11,7 @@ import pytest
 from ops.local.stack import Stack
 from schemas.connection import KafkaSettings, StoreSettings
 from schemas.settings import Settings
+from tests.secure_stack import SecureStack
 from tests.stack import OwnBroker, kafka_settings, store_settings
 from transport.objects import ObjectStore
 
@@ -23,6 +24,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Stopped at the end of the session; its parts start when `kafka` or `store` is first asked for."""
     stack = Stack(tmp_path_factory.mktemp("stack"))
+    yield stack
+    stack.down()
+
+
+@pytest.fixture(scope="session")
+def secure_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureStack]:
+    """A broker and a store with TLS and users, as `easel up --secure` has them; started by the first who asks."""
+    stack = SecureStack(tmp_path_factory.mktemp("secure"))
     yield stack
     stack.down()
 

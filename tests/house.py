@@ -44,6 +44,9 @@ class House:
     keys: dict[str, ed25519.Ed25519PrivateKey]
     folder: Path
     stages: list[Stage] = field(default_factory=list)
+    signed_in: Mapping[str, Settings] = field(default_factory=dict)
+    """What a stage has instead of the house's own settings, where each signs in as another user."""
+    own_topics: bool = False
 
     @classmethod
     async def build(
@@ -54,6 +57,7 @@ class House:
         tenants: Iterable[str] = ("acme", "bolt", "cord"),
         models: Path | None = None,
         limits: Mapping[str, Any] | None = None,
+        own_topics: bool = False,
     ) -> Self:
         """Write the files, make the topics."""
         keys = {name: ed25519.Ed25519PrivateKey.generate() for name in tenants}
@@ -64,6 +68,7 @@ class House:
             Topics(settings.kafka.prefix),
             keys,
             folder,
+            own_topics=own_topics,
         )
         house.write_tenants(1, limits or {})
         await initialise(house.settings, load_catalog(house.settings.models), load_tenants(house.settings.tenants))
@@ -74,6 +79,7 @@ class House:
             {
                 "id": name,
                 "limits": dict(limits),
+                "own_topic": self.own_topics,
                 "keys": [
                     {
                         "kid": f"{name}-1",
@@ -201,12 +207,14 @@ class House:
 
     def _stage(self, name: str, extra: Mapping[str, str]) -> Stage:
         port = free_port()
+        settings = self.signed_in.get(name, self.settings)
+        files = {"models": self.settings.models, "tenants": self.settings.tenants}
         stage = Stage(
             name,
             self.folder / f"{name}-{len(self.stages)}.log",
             port,
             {
-                **environment(self.settings, port),
+                **environment(settings.model_copy(update=files), port),
                 "EASEL_TENANTS": str(self.settings.tenants),
                 f"EASEL_{name.upper()}_HEALTH_PORT": str(port),
                 **extra,

@@ -124,7 +124,11 @@ def translated(err: BaseException, what: str, where: str) -> TransportError:
     if isinstance(err, _FENCED):
         return Fenced(detail, "another instance has taken over; go on only where this one still owns", where=where)
     if isinstance(err, _FORBIDDEN):
-        return Misconfigured(detail, "grant the user the access that its role needs", where=where)
+        return Misconfigured(
+            detail,
+            "grant the user the access that its role needs; `easel topics acls` says which that is",
+            where=where,
+        )
     if isinstance(err, _SIGN_IN):
         return Misconfigured(detail, "check security_protocol, sasl_mechanism, username and password", where=where)
     if isinstance(err, _TOO_LARGE):

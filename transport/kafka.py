@@ -20,6 +20,7 @@ from transport.batches import MAX_RECORD_BYTES, Sent, send_batches
 from transport.errors import Misconfigured, TooLarge, TransportError, limited
 from transport.records import Ack, Outgoing
 from transport.teardown import end_producer, quiet
+from transport.tokens import token_provider
 
 __all__ = ["MAX_BATCH_BYTES", "Publisher", "client_options"]
 
@@ -38,7 +39,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     """The keyword arguments that every aiokafka client takes: where the cluster is and how to sign in.
 
     Raises:
-        Misconfigured: a certificate or key file cannot be used.
+        Misconfigured: a certificate or key file cannot be used, or httpx is missing for OAUTHBEARER.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": settings.bootstrap_servers,
@@ -61,6 +62,9 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
             ) from err
     if settings.security_protocol.startswith("SASL"):
         options["sasl_mechanism"] = settings.sasl_mechanism
+    if settings.security_protocol.startswith("SASL") and settings.sasl_mechanism == "OAUTHBEARER":
+        options["sasl_oauth_token_provider"] = token_provider(settings)
+    elif settings.security_protocol.startswith("SASL"):
         options["sasl_plain_username"] = settings.username
         options["sasl_plain_password"] = settings.password.get_secret_value() if settings.password else None
     return options

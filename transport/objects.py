@@ -71,6 +71,7 @@ class ObjectStore:
             maxsize=_THREADS,
             timeout=urllib3.Timeout(connect=each, read=each),
             retries=urllib3.Retry(total=_TRIES - 1, backoff_factor=0.1, status_forcelist=_RETRIED_STATUS),
+            ca_certs=settings.ca_file and str(settings.ca_file),
         )
         self._client = self._minio(settings.endpoint, secure=settings.secure)
         public = urlsplit(settings.public_url or "")

@@ -28,6 +28,7 @@ Start = Literal["earliest", "latest"] | timedelta | Mapping[TopicPartition, int]
 # Markers of transactions move the position without waking the reader: until the end is reached it looks by itself.
 _LOOK_MS = 20
 _WAIT_MS = 500
+_REMEDY = "grant the user the access that its role needs; `easel topics acls` says which that is"
 _CALL_S = 10.0
 _RECONNECT_S = 0.5
 # New topics and partitions are noticed within this time.
@@ -130,6 +131,7 @@ class Tail:
 
         Raises:
             Unavailable: no broker answered within 10 s.
+            Misconfigured: this user may not read a topic.
             OffsetsUnknown: a stored position lies beyond the end of its log: the topic was made anew.
         """
         try:
@@ -189,6 +191,12 @@ class Tail:
     async def _discover(self, start: Start) -> None:
         """Takes up the partitions that are not followed yet."""
         new: list[TopicPartition] = []
+        hidden = self._consumer._client.cluster.unauthorized_topics.intersection(self._topics)
+        if hidden:
+            # The client would look again for ever, and say nothing.
+            raise Misconfigured(
+                f"this user may not read {', '.join(sorted(hidden))}", _REMEDY, where=self._settings.bootstrap_servers
+            )
         for topic in self._topics:
             numbers = self._consumer.partitions_for_topic(topic) or ()
             found = (TopicPartition(topic, number) for number in numbers)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiokafka.errors as kafka
-from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
+from aiokafka.admin import NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.connection import KafkaSettings
 from schemas.topics import TopicSpec
+from transport.admin import admin_client
 from transport.errors import Misconfigured, limited
-from transport.kafka import client_options
 
 __all__ = ["TopicsReport", "check_topics", "cluster_id", "ensure_topics", "grow_topics", "partition_counts"]
 
@@ -46,7 +46,7 @@ async def ensure_topics(
         Unavailable: not done within ``timeout_s`` seconds.
     """
     wanted = {spec.name: spec for spec in specs}
-    async with limited("creating topics", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+    async with limited("creating topics", settings.bootstrap_servers, timeout_s), admin_client(settings) as admin:
         missing = [spec for name, spec in wanted.items() if name not in await _existing(admin)]
         if missing:
             await _create(admin, missing, settings)
@@ -59,7 +59,7 @@ async def ensure_topics(
 
 async def partition_counts(settings: KafkaSettings, *, timeout_s: float = _CALL_S) -> dict[str, int]:
     """How many partitions each topic of the cluster has. Raises Unavailable."""
-    async with limited("reading the topics", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+    async with limited("reading the topics", settings.bootstrap_servers, timeout_s), admin_client(settings) as admin:
         return {name: len(partitions) for name, partitions in (await _existing(admin)).items()}
 
 
@@ -70,7 +70,7 @@ async def grow_topics(settings: KafkaSettings, wanted: Mapping[str, int], *, tim
         Misconfigured: the cluster refuses, and says why.
         Unavailable: not done within ``timeout_s`` seconds.
     """
-    async with limited("adding partitions", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+    async with limited("adding partitions", settings.bootstrap_servers, timeout_s), admin_client(settings) as admin:
         existing = await _existing(admin)
         short = {name: count for name, count in wanted.items() if len(existing.get(name, ())) < count}
         if short:
@@ -93,24 +93,17 @@ async def check_topics(settings: KafkaSettings, specs: Iterable[TopicSpec], *, t
     Raises:
         Unavailable: no answer within ``timeout_s`` seconds.
     """
-    async with limited("checking topics", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+    async with limited("checking topics", settings.bootstrap_servers, timeout_s), admin_client(settings) as admin:
         return await _problems(admin, list(specs), settings)
 
 
 async def cluster_id(settings: KafkaSettings, *, timeout_s: float = 10.0) -> str:
     """The id that the cluster was formatted with. Raises Unavailable."""
-    async with limited("reading the cluster id", settings.bootstrap_servers, timeout_s), _admin(settings) as admin:
+    async with (
+        limited("reading the cluster id", settings.bootstrap_servers, timeout_s),
+        admin_client(settings) as admin,
+    ):
         return str((await admin.describe_cluster())["cluster_id"])
-
-
-@contextlib.asynccontextmanager
-async def _admin(settings: KafkaSettings) -> AsyncIterator[Any]:
-    admin = AIOKafkaAdminClient(**client_options(settings))
-    try:
-        await admin.start()
-        yield admin
-    finally:
-        await admin.close()
 
 
 async def _existing(admin: Any) -> dict[str, list[Any]]:

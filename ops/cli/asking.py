@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from ops.cli.installation import settings, settings_of_installation, signer_of
 from ops.cli.terminal import CommandError, ExitCode
 from producer_api import Client
+from producer_api.sdk.config import flag
 from schemas.catalog import load_catalog
 from schemas.requests import GenerationRequest, invalid_request
 from schemas.settings import Settings
@@ -74,7 +76,14 @@ def asker(tenant: str, *, key: Path | None, kid: str | None) -> Asker:
     if not tenant:
         raise CommandError("no tenant is named", "say --tenant, or set EASEL_TENANT", code=ExitCode.USAGE)
     signer = signer_of(tenant, found, key_file=key, kid=kid)
-    return Asker(Client(tenant=tenant, signer=signer, kafka=found.kafka, installation=found.installation), found)
+    client = Client(
+        tenant=tenant,
+        signer=signer,
+        kafka=found.kafka,
+        installation=found.installation,
+        own_topic=flag(os.environ, "EASEL_OWN_TOPIC"),
+    )
+    return Asker(client, found)
 
 
 def request_of(prompt: str, found: Settings, *, model: str | None, size: str | None, **given: Any) -> GenerationRequest:

@@ -84,16 +84,18 @@ def local_checks() -> Iterator[Check]:
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     enough = free >= _FREE_GIB
     yield Check("disk", "ok" if enough else "warning", f"{free:.1f} GiB free", "" if enough else "make room")
-    yield from _key_files(data_dir() / "keys")
+    yield from _key_files(data_dir())
 
 
-def _key_files(folder: Path) -> Iterator[Check]:
+def _key_files(directory: Path) -> Iterator[Check]:
+    folder = directory / "keys"
     files = [*folder.glob("*.key"), *folder.glob("*.api-key"), *folder.glob("store.*")]
+    files += [*(directory / "tls").glob("*.key"), *(directory / "users").glob("*")]
     shared = [path for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077]
     for path in shared:
         yield Check("keys", "wrong", f"others may read {path}", f"chmod 600 {path}")
     if files and not shared:
-        yield Check("keys", "ok", f"{len(files)} in {folder}, for you alone")
+        yield Check("keys", "ok", f"{len(files)} in {directory}, for you alone")
 
 
 def configuration() -> Configuration:

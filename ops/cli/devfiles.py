@@ -44,8 +44,10 @@ DEV_TENANTS = (
 """The tenants of ``easel up``."""
 
 
-def make_tenants(directory: Path, tenants: Sequence[DevTenant]) -> Path:
+def make_tenants(directory: Path, tenants: Sequence[DevTenant], *, own_topics: bool = False) -> Path:
     """Write ``tenants.yaml`` and the keys that it names, unless it is there already. Returns its path.
+
+    ``own_topics``: results go to a topic for each tenant too, the only ones that a tenant's user may read.
 
     A private key is ``keys/<kid>.key``, an API key ``keys/<tenant>.api-key``: mode 0600.
     """
@@ -57,7 +59,7 @@ def make_tenants(directory: Path, tenants: Sequence[DevTenant]) -> Path:
     write_private(keys / f"{shim}.key", make_key("HS256").private)
     content = {
         "version": 1,
-        "tenants": [_tenant(keys, tenant) for tenant in tenants],
+        "tenants": [_tenant(keys, tenant, own_topic=own_topics) for tenant in tenants],
         "issuers": [
             {
                 "id": _ISSUER,
@@ -75,8 +77,10 @@ def make_tenants(directory: Path, tenants: Sequence[DevTenant]) -> Path:
     return path
 
 
-def _tenant(keys: Path, tenant: DevTenant) -> dict[str, Any]:
+def _tenant(keys: Path, tenant: DevTenant, *, own_topic: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": tenant.id, "name": tenant.name, "limits": dict(tenant.limits)}
+    if own_topic:
+        entry["own_topic"] = True
     if tenant.algorithm:
         kid = f"{tenant.id}-1"
         material = make_key(tenant.algorithm)

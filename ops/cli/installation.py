@@ -24,6 +24,9 @@ __all__ = [
     "data_dir",
     "is_set_up",
     "read_env",
+    "role_environment",
+    "role_file",
+    "role_settings",
     "settings",
     "settings_of_installation",
     "signer_of",
@@ -73,6 +76,35 @@ def adopt() -> Path | None:
     for name, value in read_env(path).items():
         os.environ.setdefault(name, value)
     return path
+
+
+def role_file(directory: Path, role: str) -> Path:
+    """The settings of one role of a secure stack, which lie over those of ``env``."""
+    return directory / f"env.{role}"
+
+
+def role_environment(role: str) -> dict[str, str]:
+    """What a service of the local stack signs in with, where that is secure; nothing for another installation.
+
+    A variable that was set by hand wins.
+    """
+    common = read_env(data_dir() / "env")
+    if not common or os.environ.get(BROKER_VARIABLE) != common.get(BROKER_VARIABLE):
+        return {}
+    own = read_env(role_file(data_dir(), role))
+    return {name: value for name, value in own.items() if os.environ.get(name) == common.get(name)}
+
+
+def role_settings(role: str) -> Settings:
+    """As ``settings``, signed in as one role where this is a secure local stack."""
+    adopt()
+    before = dict(os.environ)
+    os.environ.update(role_environment(role))
+    try:
+        return Settings()
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def settings() -> Settings:

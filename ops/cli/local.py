@@ -11,15 +11,14 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from pydantic import SecretStr
 from rich.text import Text
 
 from ops.cli.devfiles import DEV_TENANTS, environment, make_tenants, sdk_environment
 from ops.cli.installation import BROKER_VARIABLE, DATA_VARIABLE, DEMO, data_dir, read_env, settings, write_env
+from ops.cli.secure import provide_users, secure_environment
 from ops.cli.services import Services
 from ops.cli.terminal import CommandError, ExitCode, err, out, print_json, this_command
 from ops.local.stack import Endpoints, Stack
-from schemas.connection import StoreSettings
 from transport.objects import ObjectStore
 
 __all__ = ["DataOption", "down", "status", "up"]
@@ -36,22 +35,33 @@ DataOption = Annotated[
 _JSON = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 
-def up(data: DataOption = None, as_json: _JSON = False) -> None:
+def up(
+    data: DataOption = None,
+    secure: Annotated[
+        bool, typer.Option("--secure", help="With TLS, and a user for each role who may do what it needs, no more.")
+    ] = False,
+    as_json: _JSON = False,
+) -> None:
     """Start a Kafka and an object store here, with tenants and keys made for them.
 
     Their settings go to DATA/env, where every other command finds them. What runs already is left as it is.
+    A data directory that was once started with --secure stays so.
     """
     directory = (data or data_dir()).resolve()
     models = Path("models.yaml")
     if not models.exists():
         raise CommandError("there is no models.yaml here", "run this in a clone of easel", code=ExitCode.SETUP)
-    stack = Stack(directory, store_fallback=True, report=lambda line: err.print(line, markup=False))
+    stack = Stack(directory, store_fallback=True, secure=secure, report=lambda line: err.print(line, markup=False))
     endpoints = stack.up()
-    make_tenants(directory, DEV_TENANTS)
+    make_tenants(directory, DEV_TENANTS, own_topics=endpoints.ca_file is not None)
     path = directory / "env"
-    variables = environment(directory, endpoints, models=models, kept=read_env(path), partitions=_PARTITIONS)
+    variables = {
+        **environment(directory, endpoints, models=models, kept=read_env(path), partitions=_PARTITIONS),
+        **secure_environment(directory, endpoints),
+    }
     write_env(path, {**variables, **sdk_environment(directory, DEV_TENANTS[0])})
     asyncio.run(_make_bucket(endpoints))
+    users = provide_users(directory, endpoints, variables) if endpoints.ca_file else []
     if as_json:
         print_json(
             {
@@ -59,12 +69,15 @@ def up(data: DataOption = None, as_json: _JSON = False) -> None:
                 "store": endpoints.store,
                 "env": str(path),
                 "tenants": str(directory / "tenants.yaml"),
+                "users": users,
             }
         )
         return
     out.print(f"Kafka     {endpoints.kafka}")
     out.print(f"store     {endpoints.store}  (keys in {directory / 'keys'})")
     out.print(f"tenants   {', '.join(tenant.id for tenant in DEV_TENANTS)}  (in {directory / 'tenants.yaml'})")
+    if users:
+        out.print(f"users     {', '.join(users)}  (secrets in {directory / 'users'})")
     out.print(f"logs      {directory / 'logs'}")
     if directory != Path(".easel").resolve():
         out.print(f"For the other commands:  export {DATA_VARIABLE}={directory}")
@@ -87,8 +100,7 @@ def down(data: DataOption = None) -> None:
 
 
 async def _make_bucket(endpoints: Endpoints) -> None:
-    keys = SecretStr(endpoints.store_access_key), SecretStr(endpoints.store_secret_key)
-    async with ObjectStore(StoreSettings(endpoint=endpoints.store, access_key=keys[0], secret_key=keys[1])) as store:
+    async with ObjectStore(endpoints.store_root) as store:
         await store.ensure_bucket()
 
 

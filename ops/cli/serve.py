@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from ops.cli.installation import settings, settings_of_installation
+from ops.cli.installation import adopt, role_environment, settings, settings_of_installation
 from ops.cli.services import MODULES
 from ops.cli.terminal import err
 from ops.stage import StageProcess, run_stage
@@ -42,7 +42,9 @@ def all_() -> None:
     """Run admission, a worker, webhooks and the API in this terminal. Ctrl-C ends them all; a second one kills them."""
     found = settings_of_installation()
     grace_s = found.generation.drain_s + _STOP_MARGIN_S
-    processes = [StageProcess(name, [sys.executable, "-m", module]) for name, module in MODULES.items()]
+    processes = [
+        StageProcess(name, [sys.executable, "-m", module], role_environment(name)) for name, module in MODULES.items()
+    ]
     err.print(
         f"starting {', '.join(MODULES)}; the API will be on http://{found.api.host}:{found.api.port}  (page: /docs)"
     )
@@ -51,6 +53,8 @@ def all_() -> None:
 
 def _become(name: str) -> None:
     # Checked here, where a mistake is one line; then this process becomes the service, and signals are its own.
+    adopt()
+    os.environ.update(role_environment(name))
     settings()
     sys.stdout.flush()
     sys.stderr.flush()

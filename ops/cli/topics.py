@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from consumer.admission.init import StartAt, initialise, specs_of
+from ops.cli.acls import acls
 from ops.cli.installation import settings_of_installation
 from ops.cli.terminal import ExitCode, epilog, err, out, print_json
 from ops.repartition.move import repartition
@@ -55,6 +56,12 @@ def topics(
         print_json({"ok": True, "report": report})
     for line in report if not as_json else ():
         out.print(line, markup=False)
+
+
+app.command(
+    "acls",
+    epilog=epilog("easel topics acls", "easel topics acls worker --user worker-2 --apply"),
+)(acls)
 
 
 @app.command(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import socket
+import ssl
 import struct
 import subprocess
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ops.local.broker_security import BrokerSecurity
 from ops.local.cache import Report
 from ops.local.errors import LocalStackError
 from ops.local.java import find_java
@@ -77,31 +80,51 @@ _DESCRIBE_CLUSTER = 60
 class KafkaPart:
     """A Kafka node whose settings and log segments lie under `directory`.
 
-    `properties` are laid over the node's settings, by their names in server.properties.
+    `properties` are laid over the node's settings, by their names in server.properties. With `security` it speaks TLS
+    alone, and serves nobody whom it was not told of.
     """
 
     name = "kafka"
     # Measured: 1.2 s; 3.5 s after a kill -9.
     start_limit_s = 60.0
 
-    def __init__(self, directory: Path, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        properties: Mapping[str, str] | None = None,
+        *,
+        security: BrokerSecurity | None = None,
+        java_options: Sequence[str] = (),
+    ) -> None:
         self._directory = directory
+        self._security = security
+        self._java_options = tuple(java_options)
         self._properties = directory / "server.properties"
         self._overrides = dict(properties or {})
         self._port = kept_port(directory, "broker")
         self._controller_port = kept_port(directory, "controller")
+        self._certificate_port = kept_port(directory, "certificates") if security else None
 
     @property
     def address(self) -> str:
         """The bootstrap server, `host:port`."""
         return f"127.0.0.1:{self._port}"
 
+    @property
+    def certificate_address(self) -> str | None:
+        """Where a secure node lets in clients with a certificate."""
+        return None if self._certificate_port is None else f"127.0.0.1:{self._certificate_port}"
+
     def prepare(self, report: Report) -> None:
         """Fetch the jars, write the settings, and format the storage if it is new."""
         ensure_jars(report)
         data = self._directory / "data"
         settings = _PROPERTIES.format(port=self._port, controller_port=self._controller_port, data=data)
-        overrides = "".join(f"{name}={value}\n" for name, value in self._overrides.items())
+        secured: Mapping[str, str] = {}
+        if self._security is not None and self._certificate_port is not None:
+            self._security.prepare()
+            secured = self._security.properties(self._port, self._certificate_port, self._controller_port)
+        overrides = "".join(f"{name}={value}\n" for name, value in {**secured, **self._overrides}.items())
         self._properties.write_text(settings + overrides)
         (self._directory / "log4j2.properties").write_text(_LOGGING)
         if not (data / "meta.properties").exists():
@@ -116,6 +139,8 @@ class KafkaPart:
     def answers(self) -> bool:
         """Whether the node serves requests and counts itself as alive, so that topics can be placed on it."""
         try:
+            if self._security is not None and self._certificate_port is not None:
+                return _live_brokers(self._certificate_port, self._security.context()) > 0
             return _live_brokers(self._port) > 0
         except (OSError, struct.error):
             return False
@@ -135,7 +160,7 @@ class KafkaPart:
         classpath = str(ensure_jars() / "*")
         logging = f"-Dlog4j2.configurationFile={self._directory / 'log4j2.properties'}"
         # The directory marks the process as ours: two stacks have the same command otherwise.
-        return [str(find_java().path), *_JVM, logging, "-cp", classpath, main_class]
+        return [str(find_java().path), *_JVM, *self._java_options, logging, "-cp", classpath, main_class]
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -157,14 +182,17 @@ class KafkaPart:
             raise LocalStackError(f"Kafka's storage was not formatted within {_FORMAT_LIMIT_S} s: try again") from error
 
 
-def _live_brokers(port: int) -> int:
+def _live_brokers(port: int, tls: ssl.SSLContext | None = None) -> int:
     """Ask the node for the live brokers of its cluster (DescribeCluster v0, KIP-700).
 
     By hand, since a port that opens is not yet a broker that takes part, and a whole client is slow to give up.
     """
     header = struct.pack(">hhih5sB", _DESCRIBE_CLUSTER, 0, 1, 5, b"easel", 0)
     body = b"\x00\x00"  # without authorized operations; no tagged fields
-    with socket.create_connection(("127.0.0.1", port), timeout=0.5) as connection:
+    with contextlib.ExitStack() as opened:
+        connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=0.5))
+        if tls is not None:
+            connection = opened.enter_context(tls.wrap_socket(connection, server_hostname="127.0.0.1"))
         connection.settimeout(0.5)
         connection.sendall(struct.pack(">i", len(header) + len(body)) + header + body)
         with connection.makefile("rb") as stream:

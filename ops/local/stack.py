@@ -7,18 +7,23 @@ parts are detached: they outlive the process that starts them, and any later one
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from pydantic import SecretStr
+
+from ops.local.authority import Authority
+from ops.local.broker_security import BrokerSecurity
 from ops.local.cache import Report, locked, silent
 from ops.local.errors import LocalStackError
 from ops.local.kafka import KafkaPart
 from ops.local.part import Part
 from ops.local.process import ProcessRecord, said_since, start_detached, tail
 from ops.local.store import StorePart
+from schemas.connection import KafkaSettings, StoreSettings
 
 PartName = Literal["kafka", "store"]
 PART_NAMES: tuple[PartName, ...] = get_args(PartName)
@@ -34,15 +39,30 @@ class Endpoints:
     store: str
     store_access_key: str
     store_secret_key: str = field(repr=False)
+    ca_file: Path | None = None
+    """Of a secure stack: what its clients have to trust."""
+    admin: KafkaSettings | None = None
+    """Of a secure stack: who makes the broker's users and ACLs."""
 
     def environment(self) -> dict[str, str]:
-        """The same as settings, for the environment of an easel process."""
+        """The same as settings, for the environment of an easel process that is served by one that is not secure."""
         return {
             "EASEL_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
             "EASEL_STORE_ENDPOINT": self.store,
             "EASEL_STORE_ACCESS_KEY": self.store_access_key,
             "EASEL_STORE_SECRET_KEY": self.store_secret_key,
         }
+
+    @property
+    def store_root(self) -> StoreSettings:
+        """The store, as its root user."""
+        return StoreSettings(
+            endpoint=self.store,
+            secure=self.ca_file is not None,
+            ca_file=self.ca_file,
+            access_key=SecretStr(self.store_access_key),
+            secret_key=SecretStr(self.store_secret_key),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +80,8 @@ class Stack:
     """The local stack of one data directory, which is made if absent. Not for threads to share.
 
     `store_fallback` lets rclone stand in for MinIO where there is no Go: for the demo, never for tests.
-    `kafka_properties` are laid over the broker's settings at its next start.
+    `kafka_properties` are laid over the broker's settings at its next start. With `secure`, both speak TLS and serve
+    only users that they know (`ops.local.users`); a directory that was once secure stays so.
     """
 
     def __init__(
@@ -69,21 +90,43 @@ class Stack:
         *,
         store_fallback: bool = False,
         kafka_properties: Mapping[str, str] | None = None,
+        java_options: Sequence[str] = (),
+        secure: bool = False,
         report: Report = silent,
     ) -> None:
         self._directory = data_dir.resolve()
         self._report = report
+        tls = self._directory / "tls"
         with self._locked():
-            self._store = StorePart(self._directory / "store", fallback=store_fallback)
-            kafka = KafkaPart(self._directory / "kafka", kafka_properties)
-        self._parts: dict[PartName, Part] = {"kafka": kafka, "store": self._store}
+            security: BrokerSecurity | None = None
+            if secure or tls.is_dir():
+                self._require_stopped_or_secure(tls)
+                Authority(tls)
+                security = BrokerSecurity(tls)
+            authority = tls if security else None
+            self._store = StorePart(self._directory / "store", fallback=store_fallback, authority=authority)
+            self._kafka = KafkaPart(
+                self._directory / "kafka", kafka_properties, security=security, java_options=java_options
+            )
+        self._security = security
+        self._parts: dict[PartName, Part] = {"kafka": self._kafka, "store": self._store}
         self._log_begins: dict[PartName, int] = {}
 
     @property
     def endpoints(self) -> Endpoints:
         """The same at every start."""
         keys = self._store.credentials
-        return Endpoints(self._parts["kafka"].address, self._store.address, keys.access_key, keys.secret_key)
+        address = self._kafka.certificate_address
+        if self._security is None or address is None:
+            return Endpoints(self._kafka.address, self._store.address, keys.access_key, keys.secret_key)
+        return Endpoints(
+            self._kafka.address,
+            self._store.address,
+            keys.access_key,
+            keys.secret_key,
+            ca_file=self._security.ca_file,
+            admin=self._security.admin_settings(address),
+        )
 
     def up(self, *parts: PartName) -> Endpoints:
         """Start the parts named (all, if none is), those that run already aside, and wait until each answers.
@@ -187,6 +230,10 @@ class Stack:
         return PartStatus(
             name, "running" if part.answers() else "not answering", part.address, record.pid, self.log(name)
         )
+
+    def _require_stopped_or_secure(self, tls: Path) -> None:
+        if not tls.is_dir() and any(self._running(name) for name in PART_NAMES):
+            raise LocalStackError(f"what runs in {self._directory} speaks no TLS: `easel down` first")
 
     def _record_path(self, name: PartName) -> Path:
         return self._directory / "run" / f"{name}.json"

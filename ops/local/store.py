@@ -7,15 +7,20 @@ import json
 import os
 import secrets
 import shutil
+import ssl
 import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ops.local.authority import Authority, write_secret
 from ops.local.cache import Report
 from ops.local.errors import LocalStackError
 from ops.local.minio import GO_REMEDY, built_minio, ensure_minio, has_go
 from ops.local.ports import kept_port
+
+# As MinIO calls them.
+_CERTIFICATE_FILES = ("public.crt", "private.key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +53,18 @@ class StorePart:
     name = "store"
     start_limit_s = 60.0
 
-    def __init__(self, directory: Path, *, fallback: bool) -> None:
+    def __init__(self, directory: Path, *, fallback: bool, authority: Path | None = None) -> None:
+        """``authority``: the directory of the one that signs its certificate; without it, the store speaks no TLS."""
         self._directory = directory
+        self._authority = authority
         self._port = kept_port(directory, "store")
-        self._uses_rclone = fallback and built_minio() is None and not has_go()
+        # rclone knows no users of its own.
+        self._uses_rclone = fallback and authority is None and built_minio() is None and not has_go()
         self.credentials = Credentials.kept(directory / "credentials.json")
 
     @property
     def address(self) -> str:
-        """The S3 endpoint, `host:port`; plain HTTP."""
+        """The S3 endpoint, `host:port`."""
         return f"127.0.0.1:{self._port}"
 
     def prepare(self, report: Report) -> None:
@@ -66,12 +74,19 @@ class StorePart:
             report(f"the object store is rclone's, for the demo alone; for MinIO {GO_REMEDY}")
         else:
             ensure_minio(report)
+        self._certificates.mkdir(parents=True, exist_ok=True)
+        for name in _CERTIFICATE_FILES:
+            (self._certificates / name).unlink(missing_ok=True)
+        if self._authority is not None:
+            identity = Authority(self._authority).issue("easel-store")
+            for name, file in zip(_CERTIFICATE_FILES, (identity.cert_file, identity.key_file), strict=True):
+                write_secret(self._certificates / name, file.read_text())
 
     def command(self) -> Sequence[str]:
         if self._uses_rclone:
             return [str(_rclone()), "serve", "s3", str(self._data), "--addr", self.address, "--config", os.devnull]
-        certificates = str(self._directory / "certs")
-        return [str(ensure_minio()), "server", str(self._data), "--address", self.address, "--certs-dir", certificates]
+        places = ["--address", self.address, "--certs-dir", str(self._certificates)]
+        return [str(ensure_minio()), "server", str(self._data), *places]
 
     def environment(self) -> Mapping[str, str]:
         common = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self._directory)}
@@ -91,7 +106,10 @@ class StorePart:
 
     def answers(self) -> bool:
         """Whether MinIO says that it is ready; rclone has no such page, and answers at all."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=0.5)
+        try:
+            connection = self._connection()
+        except OSError:
+            return False
         try:
             connection.request("GET", "/" if self._uses_rclone else "/minio/health/ready")
             status = connection.getresponse().status
@@ -101,9 +119,19 @@ class StorePart:
             connection.close()
         return self._uses_rclone or status == http.client.OK
 
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._authority is None:
+            return http.client.HTTPConnection("127.0.0.1", self._port, timeout=0.5)
+        context = ssl.create_default_context(cafile=str(self._authority / "ca.pem"))
+        return http.client.HTTPSConnection("127.0.0.1", self._port, timeout=0.5, context=context)
+
     @property
     def _data(self) -> Path:
         return self._directory / "data"
+
+    @property
+    def _certificates(self) -> Path:
+        return self._directory / "certs"
 
 
 def _rclone() -> Path:

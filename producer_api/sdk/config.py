@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from schemas.connection import KafkaSettings, Section, StoreSettings
 from schemas.signing import Signer, read_signing_key
 
-__all__ = ["ClientConfig", "ConfigurationError", "signer_of"]
+__all__ = ["ClientConfig", "ConfigurationError", "flag", "signer_of"]
 
 _KAFKA, _STORE = "EASEL_KAFKA_", "EASEL_STORE_"
 _Section = TypeVar("_Section", bound=Section)
@@ -53,7 +53,7 @@ class ClientConfig:
             signer=signer_of(tenant=tenant, key=key, kid=kid, installation=installation),
             kafka=_section(env, _KAFKA, KafkaSettings),
             store=_section(env, _STORE, StoreSettings) if any(name.startswith(_STORE) for name in env) else None,
-            own_topic=_flag(env, "EASEL_OWN_TOPIC"),
+            own_topic=flag(env, "EASEL_OWN_TOPIC"),
         )
 
 
@@ -82,7 +82,8 @@ def _section(env: Mapping[str, str], prefix: str, shape: type[_Section]) -> _Sec
         raise ConfigurationError(f"{name.rstrip('_')}: {first['msg']}") from None
 
 
-def _flag(env: Mapping[str, str], name: str) -> bool:
+def flag(env: Mapping[str, str], name: str) -> bool:
+    """A variable that is true or false; false when not set. Raises ``ConfigurationError``."""
     value = env.get(name, "").lower()
     if value not in {"", "true", "false", "1", "0"}:
         raise ConfigurationError(f"{name} is {value[:20]!r}: set it to true or false")

@@ -16,9 +16,11 @@ from ops.tiny_model.reading import read
 from ops.tiny_model.scenes import Scene
 from ops.tiny_model.score import judge, novel_prompts
 from producer_api import Client
+from schemas.connection import StoreSettings
 from schemas.events import Accepted, Succeeded
 from schemas.settings import Settings
 from tests.house import House
+from tests.secure_stack import SecureStack, Site
 from transport.objects import ObjectStore
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
@@ -28,21 +30,44 @@ PICTURES = 6
 
 
 @pytest.fixture
-async def house(settings: Settings, tmp_path: Path) -> AsyncIterator[House]:
+async def plain(settings: Settings, tmp_path: Path) -> AsyncIterator[House]:
     house = await House.build(settings, tmp_path, models=ROOT / "models.yaml")
     yield house
     house.close()
 
 
-async def test_a_signed_event_becomes_the_picture_it_asks_for(house: House) -> None:
+@pytest.fixture
+async def secure(secure_stack: SecureStack, tmp_path: Path) -> AsyncIterator[tuple[House, Site]]:
+    """The same where every process and client is a user who may do what it needs, and no more."""
+    site = await secure_stack.site({"acme": True})
+    async with ObjectStore(site.store("operator")) as objects:
+        await objects.ensure_bucket()
+    house = await House.build(
+        site.settings("operator"), tmp_path, tenants=["acme"], models=ROOT / "models.yaml", own_topics=True
+    )
+    house.signed_in = {"admission": site.settings("admission"), "generation": site.settings("worker")}
+    yield house, site
+    house.close()
+
+
+async def test_a_signed_event_becomes_the_picture_it_asks_for(plain: House) -> None:
+    client = Client(tenant="acme", signer=plain.signer("acme"), kafka=plain.settings.kafka)
+    await main_job(plain, client, plain.settings.store)
+
+
+async def test_also_where_everybody_may_do_only_what_is_theirs(secure: tuple[House, Site]) -> None:
+    house, site = secure
+    as_tenant = site.kafka("tenant.acme")
+    client = Client(tenant="acme", signer=house.signer("acme"), kafka=as_tenant, own_topic=True)
+    await main_job(house, client, site.store("tenant.acme"))
+
+
+async def main_job(house: House, client: Client, store: StoreSettings) -> None:
     await house.admission().ready()
     await house.worker().ready(within_s=90)
     asked: list[tuple[str, Scene]] = novel_prompts(PICTURES, seed=3)
     right = 0
-    async with (
-        Client(tenant="acme", signer=house.signer("acme"), kafka=house.settings.kafka) as client,
-        ObjectStore(house.settings.store) as objects,
-    ):
+    async with client, ObjectStore(store) as objects:
         handles = [await client.submit(prompt, model="easel-tiny", seed=n) for n, (prompt, _) in enumerate(asked)]
         for handle, (_, scene) in zip(handles, asked, strict=True):
             events = [event async for event in handle.events()]

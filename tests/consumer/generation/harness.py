@@ -247,7 +247,18 @@ def environment(settings: Settings, health_port: int) -> dict[str, str]:
     kafka, store = settings.kafka, settings.store
     assert store.access_key is not None
     assert store.secret_key is not None
+    secured: dict[str, str] = {}
+    if kafka.security_protocol == "SASL_SSL" and kafka.password is not None:
+        secured = {
+            "EASEL_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "EASEL_KAFKA_CA_FILE": str(kafka.ca_file),
+            "EASEL_KAFKA_USERNAME": str(kafka.username),
+            "EASEL_KAFKA_PASSWORD": kafka.password.get_secret_value(),
+            "EASEL_STORE_SECURE": "true",
+            "EASEL_STORE_CA_FILE": str(store.ca_file),
+        }
     return {
+        **secured,
         "EASEL_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "EASEL_KAFKA_PREFIX": kafka.prefix,
         "EASEL_KAFKA_PARTITIONS": str(kafka.partitions),
