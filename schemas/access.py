@@ -14,7 +14,7 @@ from schemas.topics import Topics
 
 __all__ = ["ROLES", "TENANT_ROLES", "Grant", "Operation", "Resource", "Role", "TenantRole", "grants", "tenant_grants"]
 
-Role = Literal["admission", "worker", "api", "billing", "operator", "publisher"]
+Role = Literal["admission", "worker", "webhooks", "api", "billing", "operator", "publisher"]
 """Those of the whole installation."""
 TenantRole = Literal["subscriber"]
 """Those of one tenant each."""
@@ -95,6 +95,17 @@ def _worker(topics: Topics) -> set[Grant]:
     }
 
 
+def _webhooks(topics: Topics) -> set[Grant]:
+    used = {*topics.webhook_inputs, topics.webhooks, topics.dead_letters}
+    return {
+        *_topics({*topics.webhook_inputs, topics.webhooks}, "Read"),
+        *_topics({topics.webhooks, topics.dead_letters}, "Write"),
+        *_topics(used, "DescribeConfigs"),
+        Grant("group", topics.group("webhooks"), "Read"),
+        *_transactions(f"{topics.prefix}-webhooks-", prefixed=True),
+    }
+
+
 def _api(topics: Topics) -> set[Grant]:
     return {*_topics({topics.requests}, "Write"), *_topics({topics.results, topics.progress}, "Read")}
 
@@ -111,10 +122,12 @@ def _operator(topics: Topics) -> set[Grant]:
     everything = f"{topics.prefix}."
     topic: tuple[Operation, ...] = ("Read", "Describe", "DescribeConfigs", "Create", "Alter", "AlterConfigs")
     group: tuple[Operation, ...] = ("Read", "Describe", "Delete")
-    # A ledger that was lost is made again with what it owes to the others; letters are replayed by `rerouted`.
+    # A ledger that was lost is made again with what it owes to the others; letters are replayed by `rerouted`
+    # and `redeliveries`.
     writes = {
         topics.requests,
         topics.rerouted,
+        topics.redeliveries,
         topics.ledger,
         topics.results,
         topics.usage,
@@ -142,6 +155,7 @@ def _transactions(name: str, *, prefixed: bool = False) -> set[Grant]:
 _GRANTS = {
     "admission": _admission,
     "worker": _worker,
+    "webhooks": _webhooks,
     "api": _api,
     "billing": _billing,
     "operator": _operator,

@@ -13,7 +13,7 @@ StoreRole = Literal["worker", "api", "operator"]
 """Admission, billing and webhooks have no business in the store."""
 STORE_ROLES: tuple[StoreRole, ...] = get_args(StoreRole)
 
-_OUTPUTS, _SOURCES = "outputs/", "sources/"
+_OUTPUTS, _SOURCES, _LOGINS = "outputs/", "sources/", "logins/"
 
 
 def policy_of(role: StoreRole, bucket: str) -> dict[str, Any]:
@@ -23,8 +23,10 @@ def policy_of(role: StoreRole, bucket: str) -> dict[str, Any]:
         made = _statement(_objects(bucket, _OUTPUTS), "s3:PutObject", "s3:GetObject", "s3:DeleteObject")
         return _document(whole, made, _statement(_objects(bucket, _SOURCES), "s3:GetObject"))
     if role == "api":
-        given = _statement(_objects(bucket, _SOURCES), "s3:PutObject", "s3:GetObject")
-        return _document(whole, given, _statement(_objects(bucket, _OUTPUTS), "s3:GetObject"))
+        given, logins = (
+            _statement(_objects(bucket, prefix), "s3:PutObject", "s3:GetObject") for prefix in (_SOURCES, _LOGINS)
+        )
+        return _document(whole, given, logins, _statement(_objects(bucket, _OUTPUTS), "s3:GetObject"))
     return _document({"Effect": "Allow", "Action": ["s3:*"], "Resource": [_bucket(bucket), _objects(bucket, "")]})
 
 

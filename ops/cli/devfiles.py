@@ -19,7 +19,12 @@ from schemas.tenants import load_tenants
 __all__ = ["DEV_TENANTS", "DevTenant", "environment", "make_tenants", "sdk_environment"]
 
 _ISSUER = "easel-api"
-_PORTS = {"EASEL_API_PORT": 8080, "EASEL_ADMISSION_HEALTH_PORT": 9101, "EASEL_GENERATION_HEALTH_PORT": 9102}
+_PORTS = {
+    "EASEL_API_PORT": 8080,
+    "EASEL_ADMISSION_HEALTH_PORT": 9101,
+    "EASEL_GENERATION_HEALTH_PORT": 9102,
+    "EASEL_WEBHOOKS_HEALTH_PORT": 9103,
+}
 _HEADER = """\
 # Tenants of the stack on this machine, with keys of its own. Raise the version at each change: services notice.
 # yaml-language-server: $schema={schema}

@@ -33,13 +33,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which a secure stack is up."""
     folder = tmp_path_factory.mktemp("secure")
     (folder / "models.yaml").write_text((REPOSITORY / "models.yaml").read_text())
-    ports = ("API_PORT", "ADMISSION_HEALTH_PORT", "GENERATION_HEALTH_PORT")
+    ports = ("API_PORT", "ADMISSION_HEALTH_PORT", "GENERATION_HEALTH_PORT", "WEBHOOKS_HEALTH_PORT")
     write_env(folder / ".easel" / "env", {f"EASEL_{name}": str(free_port()) for name in ports})
     try:
         ended = easel("up", "--secure", "--json", cwd=folder, timeout_s=240)
         assert ended.code == 0, ended.err
         assert json.loads(ended.out)["users"] == [
-            *("admission", "worker", "api", "billing", "operator"),
+            *("admission", "worker", "webhooks", "api", "billing", "operator"),
             *("tenant.atelier", "tenant.bureau", "tenant.canvas"),
         ]
         yield folder
@@ -81,7 +81,7 @@ def test_each_secret_is_a_file_for_its_owner_alone(here: Path) -> None:
     assert len(secrets) > 20
     assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
     contents = {path.read_text().strip() for path in (data / "users").glob("*.password")}
-    assert len(contents) == 8
+    assert len(contents) == 9
     told = "".join(path.read_text() for path in data.glob("env*"))
     assert not any(secret in told for secret in contents)
     found = json.loads(easel("doctor", "--json", cwd=here).out)

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-USERS = ("admission", "worker", "api", "billing", "operator", "tenant.acme", "tenant.bolt")
+USERS = ("admission", "worker", "webhooks", "api", "billing", "operator", "tenant.acme", "tenant.bolt")
 EVERY_TENANT = {"tenant.acme", "tenant.bolt"}
 
 # Written by hand, and not taken from the code that gives the rights.
@@ -50,7 +50,9 @@ WRITERS = {
     "progress": {"worker"},
     "control": {"admission", "operator"},
     "fleet": {"admission", "worker"},
-    "dead-letters": {"admission", "worker", "operator"},
+    "dead-letters": {"admission", "worker", "webhooks", "operator"},
+    "webhooks": {"webhooks"},
+    "redeliveries": {"operator"},
 }
 READERS = {
     "requests": {"admission", "operator"},
@@ -58,7 +60,7 @@ READERS = {
     "outcomes": {"admission", "operator"},
     "ledger": {"admission", "operator"},
     "jobs.default": {"worker", "operator"},
-    "results": {"api", "operator"},
+    "results": {"api", "webhooks", "operator"},
     "results.acme": {"tenant.acme", "operator"},
     "results.bolt": {"tenant.bolt", "operator"},
     "usage": {"billing", "operator"},
@@ -66,10 +68,13 @@ READERS = {
     "control": {"worker", "operator"},
     "fleet": {"admission", "worker", "operator"},
     "dead-letters": {"operator"},
+    "webhooks": {"webhooks", "operator"},
+    "redeliveries": {"webhooks", "operator"},
 }
 GROUPS = {
     "admission": {"admission", "operator"},
     "generation.default": {"worker", "operator"},
+    "webhooks": {"webhooks", "operator"},
     "billing": {"billing", "operator"},
     "subscriber.acme": {"tenant.acme", "operator"},
     "subscriber.acme.shop": {"tenant.acme", "operator"},
@@ -78,6 +83,7 @@ GROUPS = {
 }
 TRANSACTIONS = {
     "admission-0": {"admission", "operator"},
+    "webhooks-0": {"webhooks"},
     "dead-letters-replay": {"operator"},
     "another": set[str](),
 }

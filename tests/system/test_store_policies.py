@@ -36,12 +36,12 @@ async def _fill(site: Site) -> None:
     ("user", "reads", "writes"),
     [
         ("worker", {*KEYS}, {"outputs/"}),
-        ("api", {*KEYS}, {"sources/"}),
+        ("api", {*KEYS}, {"sources/", "logins/"}),
         ("tenant.acme", {"outputs/acme/a", "sources/acme/a"}, {"sources/acme/"}),
     ],
 )
 async def test_who_may_do_what(site: Site, user: str, reads: set[str], writes: set[str]) -> None:
-    places = ("outputs/acme/", "outputs/bolt/", "sources/acme/", "sources/bolt/", "elsewhere/")
+    places = ("outputs/acme/", "outputs/bolt/", "sources/acme/", "sources/bolt/", "logins/", "elsewhere/")
     async with ObjectStore(site.store(user)) as store:
         readable = {key for key in KEYS if await _accepted(store.get(key))}
         writable = {
