@@ -126,6 +126,12 @@ class House:
     def worker(self, **more: str) -> Stage:
         return self._stage("generation", {"EASEL_GENERATION_SESSION_TIMEOUT_S": "3", **more})
 
+    def webhooks(self, **more: str) -> Stage:
+        """The webhooks stage, which may post to this machine."""
+        local = {"PORTS": "any", "ALLOW": "127.0.0.0/8", "PLAIN_HTTP": "true"}
+        outbound = {f"EASEL_OUTBOUND_{name}": value for name, value in local.items()}
+        return self._stage("webhooks", {"EASEL_WEBHOOKS_SESSION_TIMEOUT_S": "3", **outbound, **more})
+
     async def read(self, topic: str, partitions: int | None = None) -> list[Record]:
         """Everything on a topic that a read_committed reader sees."""
         found: list[Record] = []

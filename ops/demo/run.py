@@ -14,7 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from consumer.admission.init import initialise
 from ops.cli.accounts import Accounts, read_accounts
 from ops.cli.pictures import read_verified
-from ops.cli.services import MODULES
 from ops.cli.terminal import CommandError
 from ops.demo.observer import Observer, pictures_of
 from ops.demo.plan import BY_HTTP, TENANTS, requests_of
@@ -28,6 +27,7 @@ from transport.objects import ObjectStore
 
 __all__ = ["Demo"]
 
+_SERVICES = ("admission", "worker", "api")
 _READY_S = 90.0
 _LIMIT_S = 300.0
 _POLL_S = 0.1
@@ -62,7 +62,7 @@ class Demo:
         await initialise(self.settings, catalog, tenants)
         async with ObjectStore(self.settings.store) as store:
             await store.ensure_bucket()
-            for name in MODULES:
+            for name in _SERVICES:
                 self._services.start(name, {})
             async with asyncio.TaskGroup() as group:
                 background = [group.create_task(self.observer.follow()), group.create_task(self._watch())]
@@ -72,7 +72,7 @@ class Demo:
                     async with asyncio.timeout(limit_s):
                         await self._publish_and_wait()
                 except TimeoutError:
-                    logs = ", ".join(str(self._services.log(name)) for name in MODULES)
+                    logs = ", ".join(str(self._services.log(name)) for name in _SERVICES)
                     late = ", ".join(self.observer.pending()) or "a publisher"
                     raise CommandError(f"{late} had not ended after {limit_s:.0f} s", f"see {logs}") from None
                 for task in background:

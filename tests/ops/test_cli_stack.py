@@ -31,7 +31,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "models.yaml").write_text((REPOSITORY / "models.yaml").read_text())
     # Ports that are kept from an earlier time: the usual ones may be another test's at any moment.
-    ports = ("API_PORT", "ADMISSION_HEALTH_PORT", "GENERATION_HEALTH_PORT")
+    ports = ("API_PORT", "ADMISSION_HEALTH_PORT", "GENERATION_HEALTH_PORT", "WEBHOOKS_HEALTH_PORT")
     write_env(folder / ".easel" / "env", {f"EASEL_{name}": str(free_port()) for name in ports})
     try:
         ended = easel("up", cwd=folder, timeout_s=240)
@@ -101,8 +101,8 @@ def test_a_refusal_is_one_line_and_an_exit_code(here: Path, all_running: subproc
 
 def test_ctrl_c_leaves_nothing_running(here: Path, all_running: subprocess.Popen[str]) -> None:
     children = psutil.Process(all_running.pid).children(recursive=True)
-    # The three services, and the worker's engine.
-    assert len(children) >= 4
+    # The four services, and the worker's engine.
+    assert len(children) >= 5
     all_running.send_signal(signal.SIGINT)
     assert all_running.wait(40) == 0, (here / "all.log").read_text()
     assert still_running(children) == []
@@ -111,5 +111,5 @@ def test_ctrl_c_leaves_nothing_running(here: Path, all_running: subprocess.Popen
     assert states == {
         "kafka": "running",
         "store": "running",
-        **dict.fromkeys(("admission", "worker", "api"), "stopped"),
+        **dict.fromkeys(("admission", "worker", "webhooks", "api"), "stopped"),
     }
