@@ -16,6 +16,7 @@ from ops.cli import (
     dead_letters,
     demo,
     doctor,
+    hostile,
     keys,
     ledger,
     local,
@@ -111,6 +112,9 @@ app.add_typer(model.app, name="model", rich_help_panel=_CARE)
 app.add_typer(bench.app, name="bench", rich_help_panel=_CARE)
 app.command("chaos", rich_help_panel=_CARE, epilog=epilog("easel chaos", "easel chaos --seconds 600 --seed 7 --json"))(
     chaos.chaos
+)
+app.command("hostile", rich_help_panel=_CARE, epilog=epilog("easel hostile", "easel hostile --events 50000 --seed 7"))(
+    hostile.hostile
 )
 app.command(
     "asyncapi",

@@ -1,0 +1,1 @@
+"""Events that nobody's client should write and anybody's can, by the thousand, at a real installation."""
