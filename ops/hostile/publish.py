@@ -27,7 +27,7 @@ NUMBER = "hostile_n"
 """The first header of each record that has any: its number."""
 
 _BATCH_BYTES = 1024 * 1024
-_FULL_BYTES = 300_000
+_FULL_BYTES = 200_000
 _BATCH_RECORDS = 100
 _CODECS = (0, 0, 1)
 """None, and gzip."""
@@ -84,7 +84,7 @@ async def publish(settings: KafkaSettings, forger: Forger, *, seed: int, events:
                     break
                 held.append((number, raw))
                 number += 1
-                size += len(raw.value or b"")
+                size += len(raw.value or b"") + sum(len(name) + len(value or b"") + 4 for name, value in raw.headers)
                 if size > _FULL_BYTES:
                     break
             misplaced = draws.chance.random() < _MISPLACED

@@ -59,6 +59,8 @@ IN_DEAD_LETTERS: dict[Code, str] = {
     Code.TOKEN_LIFETIME: "let `exp` be at most 24 h after `iat`",
     Code.TENANT_NOT_ALLOWED: "the key may not speak for this tenant, or nobody knows the tenant: ask the operator",
     Code.ID_INVALID: "`ce_id` must be a UUIDv7 in lower case",
+    Code.WEBHOOK_UNDELIVERABLE: "an event was not delivered to your endpoint for a day: mend that, and have it replayed",
+    Code.WEBHOOK_GONE: "your endpoint answered 410 Gone: have it replayed once it is there again",
     Code.INTERNAL_ERROR: "a bug: the operator's log says more",
 }
 """In dead letters: nobody is answered, because nobody is known to have asked."""

@@ -6,7 +6,6 @@ import inspect
 import json
 import re
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,18 +14,16 @@ from pydantic import BaseModel
 from consumer.metrics import render_markdown
 from producer_api.errors import status_of
 from schemas import events, jobs, previews, requests
+from schemas.asyncapi.codes import IN_DEAD_LETTERS, ON_RESULTS
 from schemas.catalog import ModelCard
 from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.events import Succeeded
-from schemas.ids import require_request_id
-from schemas.requests import GenerationRequest, Parameters, read_request
+from schemas.events import Rejected, Succeeded
+from schemas.requests import GenerationRequest, Parameters
 from schemas.settings import Settings
-from schemas.signing import ALGORITHMS, KeyEntry, verify
-from schemas.tenant_keys import Key, material_of
 from schemas.tenants import Limits
 from schemas.topics import Topics
 from tests.docs.pages import PAGES, ROOT, blocks, first_cells, inline_code, name_of, read, table_rows
-from tests.schemas.files import write
+from transport.partitioning import partition_of
 
 EVENT_TYPES: set[str] = {
     GenerationRequest.TYPE,
@@ -86,12 +83,11 @@ class TestEvents:
         assert sorted(first_cells("docs/events.md", "field")) == sorted(GenerationRequest.model_fields)
 
     def test_every_code_is_listed_and_no_other(self) -> None:
-        listed = first_cells("docs/events.md", "code")
-        dead = re.search(r"Dead letters have codes of their own: (.+?)\.\n", read("docs/events.md"), re.DOTALL)
-        assert dead
-        listed += re.findall(r"`(\w+)`", dead[1])
-        listed += first_cells("docs/http.md", "code")
-        assert sorted(listed) == sorted(Code)
+        answers = first_cells("docs/events.md", "code")
+        assert sorted(answers) == sorted(ON_RESULTS)
+        letters = first_cells("docs/events.md", "dead letter's code")
+        assert sorted(letters) == sorted(IN_DEAD_LETTERS)
+        assert {*answers, *letters, *first_cells("docs/http.md", "code")} == set(Code)
 
     def test_the_codes_of_http_have_their_status(self) -> None:
         told = {row[0].strip("`"): int(row[1]) for row in table_rows("docs/http.md") if row[1].isdigit()}
@@ -114,65 +110,33 @@ class TestEvents:
         public = {name for name in EVENT_TYPES if name.startswith("easel.generation.")}
         assert {name for name in public if name not in told} == set()
 
-    def test_the_example_is_an_event(self) -> None:
-        [example] = [json.loads(block.text) for block in blocks("docs/events.md") if block.language == "json"]
-        assert Succeeded.model_validate(example).model_dump(mode="json") == example
+    def test_the_examples_are_events(self) -> None:
+        examples = [json.loads(block.text) for block in blocks("docs/events.md") if block.language == "json"]
+        shapes: tuple[type[BaseModel], ...] = (Rejected, Succeeded)
+        for shape, example in zip(shapes, examples, strict=True):
+            assert shape.model_validate(example).model_dump(mode="json") == example
 
-    def test_the_claims_are_those_that_are_required(self, tmp_path: Path) -> None:
-        vectors = json.loads(read("docs/signature-vectors.json"))
-        assert sorted(first_cells("docs/events.md", "claim")) == sorted(vectors["claims"])
+    def test_the_partitions_are_those_of_kafkas_own_partitioner(self) -> None:
+        table = [row for row in table_rows("docs/events.md") if len(row) == 3 and row[1].isdigit()]
+        rows = {name.strip("`"): told for name, *told in table}
+        assert len(rows) == 4
+        for name, told in rows.items():
+            assert [int(number) for number in told] == [partition_of(name.encode(), count) for count in (12, 16)]
+
+    def test_the_topics_are_kept_as_long_as_it_says(self) -> None:
+        specs = Topics().specs(partitions=1, jobs_partitions=1, replication=1, pools=[], own_topics=["<tenant>"])
+        kept = {spec.name: int(spec.config["retention.ms"]) for spec in specs if "retention.ms" in spec.config}
+        units = {"days": 86_400_000, "minutes": 60_000}
+        table = [row for row in table_rows("docs/events.md") if row[0].startswith("`easel.") and row[-1][:1].isdigit()]
+        told = {name: row[1].split() for row in table for name in re.findall(r"`([^`]+)`", row[0])}
+        assert len(told) == 6
+        assert {name: kept[name] for name in told} == {name: int(n) * units[unit] for name, (n, unit) in told.items()}
 
     def test_the_refusals_of_quotas_are_codes(self) -> None:
         limits = {name for name in first_cells("docs/quotas.md", "limit") if name.isidentifier()}
         assert limits == set(Limits.model_fields)
         refusals = {row[1].strip("`") for row in table_rows("docs/quotas.md") if row[1].startswith("`")}
         assert {"rate_limited", "budget_day_exceeded", "queue_full"} <= refusals <= {*Code, "retry_after_s"}
-
-
-VECTORS: dict[str, Any] = json.loads((ROOT / "docs/signature-vectors.json").read_text())
-
-
-class TestSignatureVectors:
-    def verify(self, vector: dict[str, Any], body: bytes, folder: Path) -> None:
-        write(folder, "version: 1\ntenants:\n  - id: acme\n")
-        if "secret" in vector:
-            material = vector["secret"].encode()
-        else:
-            key = Key(kid=vector["kid"], alg=vector["alg"], public_key=vector["public_key"])
-            material = material_of(key, folder / "tenants.yaml", ())
-        entry = KeyEntry(vector["kid"], vector["alg"], "acme", frozenset({"acme"}), material)
-        verify(
-            vector["token"],
-            keys={vector["kid"]: entry},
-            audience=VECTORS["installation"],
-            event_type=VECTORS["event"]["ce_type"],
-            event_id=VECTORS["event"]["ce_id"],
-            body=body,
-            appended_ms=VECTORS["appended_ms"],
-            idempotency_key=vector.get("ce_idempotencykey"),
-        )
-
-    def test_there_is_one_for_each_algorithm(self) -> None:
-        assert [vector["alg"] for vector in VECTORS["vectors"]] == list(ALGORITHMS)
-
-    @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=ALGORITHMS)
-    def test_it_verifies(self, vector: dict[str, Any], tmp_path: Path) -> None:
-        self.verify(vector, VECTORS["event"]["body"].encode(), tmp_path)
-
-    @pytest.mark.parametrize("vector", VECTORS["vectors"], ids=ALGORITHMS)
-    def test_and_would_not_for_another_body(self, vector: dict[str, Any], tmp_path: Path) -> None:
-        with pytest.raises(Exception, match="body_sha256"):
-            self.verify(vector, VECTORS["event"]["body"].encode() + b" ", tmp_path)
-
-    def test_an_idempotency_key_is_signed(self, tmp_path: Path) -> None:
-        vector, body = VECTORS["with_idempotency_key"], VECTORS["event"]["body"].encode()
-        self.verify(vector, body, tmp_path)
-        with pytest.raises(Exception, match="idempotencykey"):
-            self.verify({**vector, "ce_idempotencykey": "order-8"}, body, tmp_path)
-
-    def test_its_event_is_one_that_admission_would_take(self) -> None:
-        require_request_id(VECTORS["event"]["ce_id"], at_ms=VECTORS["appended_ms"])
-        assert read_request(VECTORS["event"]["body"].encode()).prompt
 
 
 def test_the_topics_are_those_that_are_made() -> None:
