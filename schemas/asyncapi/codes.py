@@ -25,6 +25,7 @@ ON_RESULTS: dict[Code, str] = {
     Code.MODEL_NOT_ALLOWED: "ask for another model",
     Code.PROMPT_BLOCKED: "ask in other words; `param` is the text that a rule does not allow",
     Code.SOURCE_NOT_ALLOWED: "name a picture of your own",
+    Code.WEBHOOK_NOT_ALLOWED: "name a webhook that your entry in tenants.yaml allows",
     Code.PRIORITY_NOT_ALLOWED: "ask for a priority that you may use",
     Code.TENANT_SUSPENDED: "ask the operator",
     Code.RATE_LIMITED: "wait `retry_after_s`",
@@ -59,7 +60,7 @@ IN_DEAD_LETTERS: dict[Code, str] = {
     Code.TOKEN_LIFETIME: "let `exp` be at most 24 h after `iat`",
     Code.TENANT_NOT_ALLOWED: "the key may not speak for this tenant, or nobody knows the tenant: ask the operator",
     Code.ID_INVALID: "`ce_id` must be a UUIDv7 in lower case",
-    Code.WEBHOOK_UNDELIVERABLE: "an event was not delivered to your endpoint for a day: mend that, and have it replayed",
+    Code.WEBHOOK_UNDELIVERABLE: "your endpoint did not take an event for a day: mend that, and have it replayed",
     Code.WEBHOOK_GONE: "your endpoint answered 410 Gone: have it replayed once it is there again",
     Code.INTERNAL_ERROR: "a bug: the operator's log says more",
 }
