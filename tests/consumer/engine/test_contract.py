@@ -8,10 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from consumer.engine.contract import Batch, Engine, Item, Made, Missed, Shape
+from consumer.engine.contract import Batch, Engine, Item, Made, Missed, Row, Shape
 from consumer.engine.diffusers import DiffusersEngine
 from consumer.engine.engines import ENGINES, make_engine
 from schemas.catalog import ModelCard
+from tests.consumer.engine.test_continuous import Guests
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -93,6 +94,19 @@ def test_before_it_is_rounded_it_is_equal_within_a_hundred_thousandth(
     assert np.ptp(together[0]) > 0.01
     for index, item in enumerate(items):
         assert np.abs(floats(item)[0] - together[index]).max() <= 1e-5
+
+
+def test_pictures_that_join_and_leave_are_as_in_a_batch(card: ModelCard, engine: Engine, generate: Generate) -> None:
+    long, short = (replace(shape_of(card), steps=steps) for steps in (4, 2))
+    guests = Guests({2: [Row(short, BLUE), Row(long, GREEN)]})
+    engine.generate_rows([Row(long, RED)], guests)
+    assert list(guests.results) == ["blue", "red", "green"]
+    for shape, item in ((long, RED), (short, BLUE), (long, GREEN)):
+        result = guests.results[item.id]
+        assert isinstance(result, Made)
+        assert guests.told(item.id) == list(range(1, shape.steps + 1))
+        # As above: one step of 255 is rounding.
+        assert np.abs(result.pixels.astype(int) - generate(shape, item)[item.id]).max() <= 1
 
 
 def test_sizes_are_the_shapes_and_not_the_models(card: ModelCard, generate: Generate) -> None:

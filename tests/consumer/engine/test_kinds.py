@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from consumer.engine.contract import Batch, EngineError, Item, Made, Mask, Pixels, Shape
+from consumer.engine.contract import Batch, EngineError, Item, Made, Mask, Pixels, Row, Shape
 from consumer.engine.diffusers import DiffusersEngine
 from ops.families import FAMILIES, make_pipeline
 from schemas.catalog import Defaults, ModelCard
 from schemas.errors import Code
 from schemas.requests import Kind
+from tests.consumer.engine.test_continuous import Guests, alone, images_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:true_cfg_scale is passed"
@@ -67,6 +68,19 @@ def render(engine: DiffusersEngine, shape: Shape, *items: Item) -> np.ndarray:
 def shaped(kind: Kind, skipped: int) -> tuple[Shape, tuple[Item, ...]]:
     mask = left_half() if kind == "inpainting" else None
     return replace(SHAPE, kind=kind, skipped=skipped), tuple(replace(item, mask=mask) for item in ITEMS)
+
+
+def test_all_kinds_run_beside_each_other_each_at_its_own_step(engine: DiffusersEngine) -> None:
+    text, from_source, masked = (
+        Row(replace(shape, steps=steps), replace(items[number], id=kind))
+        for number, (kind, steps, (shape, items)) in enumerate(
+            (kind, steps, shaped(kind, skipped))
+            for kind, steps, skipped in zip(KINDS, (5, 4, 4), (0, 2, 1), strict=True)
+        )
+    )
+    images = images_of(engine, [text], Guests({2: [from_source], 3: [masked]}))
+    for one in (text, from_source, masked):
+        assert np.abs(images[one.item.id] - alone(engine, one)).max() <= 1e-5
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
