@@ -67,6 +67,7 @@ class Links(BaseModel):
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     self_: str = Field(alias="self")
+    events: str = Field(description="What happens to it, as server-sent events.")
 
 
 class Task(BaseModel):
@@ -168,7 +169,11 @@ def ending_of(row: Row) -> Terminal | None:
 
 def _bare(id_: str, state: State, created_ms: int) -> Task:
     created_at = datetime.fromtimestamp(created_ms / 1000, tz=UTC)
-    return Task(id=id_, state=state, created_at=created_at, links=Links(self_=f"/v1/tasks/{id_}"))
+    return Task(id=id_, state=state, created_at=created_at, links=_links(id_))
+
+
+def _links(id_: str) -> Links:
+    return Links(self_=f"/v1/tasks/{id_}", events=f"/v1/tasks/{id_}/events")
 
 
 def _fill_accepted(task: Task, event: Accepted) -> None:

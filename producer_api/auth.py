@@ -26,7 +26,7 @@ from schemas.yaml_file import ConfigError, LiveFile
 if TYPE_CHECKING:
     from producer_api.services import Services
 
-__all__ = ["Keyring", "TenantDep", "authenticated"]
+__all__ = ["Keyring", "TenantDep", "authenticated", "bearer_scheme", "header_scheme"]
 
 log = logging.getLogger(__name__)
 
@@ -125,14 +125,16 @@ def _signing_problem(signer: Signer, directory: Directory) -> str | None:
     return None
 
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, or a token from `POST /token`, as a bearer token.")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same in a header of its own.")
+bearer_scheme = HTTPBearer(
+    auto_error=False, description="An API key, or a token from `POST /token`, as a bearer token."
+)
+header_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same in a header of its own.")
 
 
 async def authenticated(
     request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)],
+    header: Annotated[str | None, Depends(header_scheme)],
 ) -> str:
     """The tenant for whom a request asks, by its API key or the token of a user; ``caller`` then says whose.
 

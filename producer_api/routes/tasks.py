@@ -18,7 +18,7 @@ from schemas.events import Succeeded
 from schemas.outputs import Output, tenant_prefix
 from transport.errors import NotFound
 
-__all__ = ["TaskId", "router"]
+__all__ = ["TaskId", "require_known", "router"]
 
 router = APIRouter(tags=["tasks"])
 
@@ -48,7 +48,11 @@ _IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
 )
 async def task(id_: TaskId, tenant: TenantDep, services: ServicesDep) -> Task:
     """A request of the last 24 hours. Another tenant's ids are unknown here."""
-    found = await find_task(services, tenant, id_)
+    return require_known(services, id_, await find_task(services, tenant, id_))
+
+
+def require_known(services: Services, id_: str, found: Task | None) -> Task:
+    """The task that was found. Raises ``ApiError``: 404, or 503 as long as that is not certain."""
     if found is None:
         raise _unknown(services, f"there is no task {id_!r} of the last 24 hours")
     return found
