@@ -44,7 +44,7 @@ def tenant_of_ticket(services: Services, ticket: str, task_id: str) -> str | Non
     except jwt.InvalidTokenError:
         return None
     tenant = str(claims["sub"])
-    return tenant if services.keyring.has_tenant(tenant) else None
+    return None if services.keyring.tenant(tenant) is None else tenant
 
 
 def _audience(services: Services, task_id: str) -> str:

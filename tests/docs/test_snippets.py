@@ -17,6 +17,7 @@ import pytest
 from schemas.ids import time_of
 from tests.docs.pages import PAGES, Block, blocks, name_of
 from tests.installation import Installation
+from tests.producer_api.pictures import drawn, file_of
 from transport.objects import ObjectStore
 
 RUNNABLE = [block for page in PAGES for block in blocks(name_of(page)) if block.name]
@@ -105,9 +106,11 @@ class TestOnRealParts:
     def test_the_call_over_http(self, installation: Installation) -> None:
         curls = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]
         port = installation.environment["EASEL_API_PORT"]
-        generate, fetch = (curl.replace(":8080/", f":{port}/") for curl in curls)
+        generate, fetch, follow = (curl.replace(":8080/", f":{port}/") for curl in curls)
         answer = json.loads(installation.run(["bash", "-c", generate]))
         assert answer["state"] == "accepted"
+        told = installation.run(["bash", "-c", f"ID={answer['id']}\n{follow}"])
+        assert told.strip().splitlines()[-2] == "event: succeeded"
         task, picture = fetch.splitlines()
         ends = time.monotonic() + ENDED_WITHIN_S
         while answer["state"] != "succeeded" and time.monotonic() < ends:
@@ -117,6 +120,14 @@ class TestOnRealParts:
         installation.run(["bash", "-c", f"ID={answer['id']}\n{picture}"])
         sha256 = hashlib.sha256((installation.folder / "picture.png").read_bytes()).hexdigest()
         assert [sha256] == [output["sha256"] for output in answer["outputs"]]
+
+    def test_an_upload(self, installation: Installation) -> None:
+        [curl] = [block.text for block in blocks("docs/sources.md") if block.text.startswith("curl")]
+        (installation.folder / "photo.jpg").write_bytes(file_of(drawn(), "JPEG"))
+        port = installation.environment["EASEL_API_PORT"]
+        key = json.loads(installation.run(["bash", "-c", curl.replace(":8080/", f":{port}/")]))["key"]
+        assert key.startswith("sources/canvas/")
+        assert self.stored(installation, key)
 
     def test_the_command(self, installation: Installation) -> None:
         installation.run([sys.executable, "-m", "ops.cli", "submit", "a large red circle on a white background"])
