@@ -113,7 +113,20 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for path in found["paths"].values():
         for operation in path.values():
             _describe_errors(operation)
+    _link_tasks(found["paths"])
     return found
+
+
+def _link_tasks(paths: dict[str, Any]) -> None:
+    """Say what may be done with the ``id`` that a request is answered with."""
+    links = {}
+    for path, operations in paths.items():
+        for operation in operations.values():
+            names = {one["name"] for one in operation.get("parameters", ()) if one["in"] == "path"}
+            if path.startswith("/v1/tasks/") and "id" in names:
+                given = {"id": "$response.body#/id"} | ({"index": 0} if "index" in names else {})
+                links[operation["operationId"]] = {"operationId": operation["operationId"], "parameters": given}
+    paths["/v1/generate"]["post"]["responses"]["202"]["links"] = links
 
 
 def _describe_errors(operation: dict[str, Any]) -> None:

@@ -53,6 +53,9 @@ def configure(level: str = "INFO", *, file: Path | None = None, file_bytes: int 
     root.setLevel(least)
     # Its lines about every rebalance and fetch are for those who debug the client itself.
     logging.getLogger("aiokafka").setLevel(max(logging.WARNING, least))
+    # Nor may anyone fill a log with forms that are none.
+    for name in ("python_multipart", "uvicorn.error"):
+        logging.getLogger(name).setLevel(max(logging.ERROR, least))
 
 
 def logger(stage: str) -> Logger:
