@@ -16,16 +16,19 @@ from fastapi.staticfiles import StaticFiles
 from pydantic.json_schema import models_json_schema
 
 from producer_api.body import GenerateBody
-from producer_api.openai.body import ImagesBody
+from producer_api.classic.body import ClassicBody
+from producer_api.openai.body import EditBody, ImagesBody
 from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
 
 __all__ = ["describe"]
 
 _ASSETS = "/docs/assets"
+_REF = "#/components/schemas/{model}"
 _TAGS = [
     {"name": "generation", "description": "Ask for pictures. What is answered is what admission decided."},
     {"name": "tasks", "description": "Follow a request to its pictures."},
     {"name": "as OpenAI", "description": "For programs written for OpenAI's Images API."},
+    {"name": "as before", "description": "For clients of the services that easel replaces."},
     {"name": "signing in", "description": "For users with a name and a password."},
     {"name": "operation", "description": "For probes and Prometheus; without a key."},
 ]
@@ -102,12 +105,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
     found = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=_TAGS
     )
-    _, definitions = models_json_schema(
-        [(GenerateBody, "validation"), (ImagesBody, "validation"), (ErrorShape, "serialization")],
-        ref_template="#/components/schemas/{model}",
+    _, posted = models_json_schema(
+        [(shape, "validation") for shape in (GenerateBody, ImagesBody, EditBody, ClassicBody)], ref_template=_REF
     )
+    _, told = models_json_schema([(ErrorShape, "serialization")], ref_template=_REF)
     schemas = found["components"]["schemas"]
-    schemas.update(definitions["$defs"])
+    schemas.update(posted["$defs"] | told["$defs"])
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     for path in found["paths"].values():
@@ -132,11 +135,11 @@ def _link_tasks(paths: dict[str, Any]) -> None:
 def _describe_errors(operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     # The framework's own refusal of a parameter is answered as 400, in our shape; only that one has content already.
-    if answers.get("422", {}).get("content"):
+    if "HTTPValidationError" in str(answers.get("422", {}).get("content")):
         del answers["422"]
-        answers["400"] = {}
+        answers.setdefault("400", {})
     if operation.get("security"):
-        answers["401"] = {}
+        answers.setdefault("401", {})
     for status, answer in answers.items():
         meaning = _MEANINGS.get(int(status))
         if meaning is None or answer.get("content"):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from fastapi import Request
 
 from producer_api.errors import ApiError
 from producer_api.receiving import media_type_of, pieces_of
-from schemas.errors import Code, ErrorBody, ErrorType
+from schemas.errors import Code, EaselError, ErrorBody, ErrorType
+from schemas.requests import MAX_REQUEST_BYTES
 
-__all__ = ["JSON", "content_type", "read_within"]
+__all__ = ["JSON", "content_type", "read_object", "read_within"]
 
 JSON = "application/json"
 
@@ -25,3 +29,14 @@ async def read_within(request: Request, most_bytes: int, *, kinds: tuple[str, ..
         error = ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, code=Code.INVALID_REQUEST)
         raise ApiError(error, status=415)
     return b"".join([piece async for piece in pieces_of(request, most_bytes)])
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The body of a request for pictures, as JSON. Raises as ``read_within`` does, and ``EaselError``."""
+    try:
+        found = json.loads(await read_within(request, MAX_REQUEST_BYTES))
+    except (ValueError, RecursionError):
+        raise EaselError(Code.INVALID_REQUEST, "the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise EaselError(Code.INVALID_REQUEST, "the body is not a JSON object")
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from math import ceil
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -70,8 +70,12 @@ class ImagesBody(BaseModel):
         """One of the three qualities that there are here."""
         return _QUALITIES[self.quality]
 
-    def to_request(self, chosen: Chosen, *, size: tuple[int, int] | None = None) -> GenerationRequest:
+    def to_request(
+        self, chosen: Chosen, *, size: tuple[int, int] | None = None, **sources: str | None
+    ) -> GenerationRequest:
         """What is signed and published; ``size`` is that of ``auto``, the model's own when absent.
+
+        ``sources``: the request's fields that name pictures, by their keys.
 
         Raises ``EaselError(invalid_request)``.
         """
@@ -97,6 +101,7 @@ class ImagesBody(BaseModel):
             "metadata": self._metadata(),
             **{name: getattr(self, name) for name in ("negative_prompt", "seed", "guidance", "adapters", "priority")},
             **self.more(),
+            **sources,
         }
         try:
             return GenerationRequest.model_validate(
@@ -126,7 +131,10 @@ class EditBody(ImagesBody):
         return {"strength": self.strength}
 
 
-def read_images_body(given: Mapping[str, Any], shape: type[ImagesBody]) -> ImagesBody:
+_Body = TypeVar("_Body", bound=ImagesBody)
+
+
+def read_images_body(given: Mapping[str, Any], shape: type[_Body]) -> _Body:
     """A body as it was sent; what is null in it was left open. Raises ``EaselError(invalid_request)``."""
     try:
         return shape.model_validate({name: value for name, value in given.items() if value is not None})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Request, Response
@@ -11,15 +10,16 @@ from fastapi.responses import StreamingResponse
 from producer_api.auth import TenantDep
 from producer_api.openai.answers import ImagesAnswer, Route, answer_of
 from producer_api.openai.body import ImagesBody, read_images_body
+from producer_api.openai.edits import read_edit
 from producer_api.openai.errors import OpenAIRoute
 from producer_api.openai.models import Model, Models, chosen, model_of, models_of
+from producer_api.openai.sizes import fitted
 from producer_api.openai.streaming import stream
 from producer_api.openai.waiting import until_outcome
-from producer_api.reading import read_within
+from producer_api.reading import read_object
 from producer_api.services import Services, ServicesDep
 from producer_api.submitting import REQUEST_ID, submit
-from schemas.errors import Code, EaselError
-from schemas.requests import MAX_REQUEST_BYTES, GenerationRequest
+from schemas.requests import GenerationRequest
 
 __all__ = ["router"]
 
@@ -46,6 +46,22 @@ _GENERATIONS: dict[str, Any] = {
                         "value": {"prompt": "a small red circle on a white background", "model": "easel-tiny", "n": 2}
                     }
                 },
+            }
+        },
+    }
+}
+_BINARY = {"type": "string", "format": "binary"}
+_EDITS: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "allOf": [
+                        {"$ref": "#/components/schemas/EditBody"},
+                        {"type": "object", "required": ["image"], "properties": {"image": _BINARY, "mask": _BINARY}},
+                    ]
+                }
             }
         },
     }
@@ -78,9 +94,32 @@ async def generations(
     request: Request, response: Response, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None
 ) -> Any:
     """Answers when the pictures are done; with `stream`, as server-sent events on the way."""
-    body = read_images_body(_object(await read_within(request, MAX_REQUEST_BYTES)), ImagesBody)
+    body = read_images_body(await read_object(request), ImagesBody)
     asked = body.to_request(chosen(services, tenant, body.model))
     return await _answered(services, tenant, asked, body, "image_generation", request, response, idempotency_key)
+
+
+@router.post(
+    "/v1/images/edits",
+    response_model=ImagesAnswer,
+    response_model_exclude_none=True,
+    openapi_extra=_EDITS,
+    summary="A picture made from another, waited for",
+    responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
+)
+async def edits(
+    request: Request, response: Response, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None
+) -> Any:
+    """With a `mask`, only its transparent parts are made anew; else the whole picture is made from the given one."""
+    edit = await read_edit(request, services, tenant)
+    model = chosen(services, tenant, edit.body.model)
+    asked = edit.body.to_request(
+        model,
+        size=fitted(model.card, edit.image.width, edit.image.height),
+        source_image=edit.image.key,
+        mask_image=None if edit.mask is None else edit.mask.key,
+    )
+    return await _answered(services, tenant, asked, edit.body, "image_edit", request, response, idempotency_key)
 
 
 async def _answered(
@@ -105,13 +144,3 @@ async def _answered(
     ended = await until_outcome(services, tenant, task.id, request, keyed=key is not None)
     response.headers.update(named)
     return await answer_of(services, body, ended)
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        raise EaselError(Code.INVALID_REQUEST, "the body is not JSON") from None
-    if not isinstance(found, dict):
-        raise EaselError(Code.INVALID_REQUEST, "the body is not a JSON object")
-    return found

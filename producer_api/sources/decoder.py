@@ -4,7 +4,9 @@ A program of its own, run once for each file, because whoever finds a hole in a 
 the keys of the API: it is started without its environment, and its memory, time and output are limited. It imports
 nothing of easel. One JSON object on its standard output says what was made, or ``error``.
 
-    python decoder.py GIVEN KEPT MAX_PIXELS MAX_BYTES
+    python decoder.py GIVEN KEPT MAX_PIXELS MAX_BYTES [holes]
+
+With ``holes`` what is kept is white where the picture is transparent, and black elsewhere: a mask.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageChops, ImageCms, ImageOps
 from PIL.JpegImagePlugin import get_sampling
 
 _MEMORY_BYTES = 2 * 2**30
@@ -31,7 +33,7 @@ class Refused(Exception):  # noqa: N818 - it says what happened to the file
     """The file can't be a source; the message says why."""
 
 
-def main(given: str, kept: str, max_pixels: int, max_bytes: int) -> dict[str, Any]:
+def main(given: str, kept: str, max_pixels: int, max_bytes: int, *, holes: bool = False) -> dict[str, Any]:
     """Write the picture in ``given`` anew to ``kept``, upright and without anything else that the file held."""
     with contextlib.suppress(ValueError):
         # macOS knows this limit, and refuses to set it.
@@ -44,7 +46,7 @@ def main(given: str, kept: str, max_pixels: int, max_bytes: int) -> dict[str, An
         with Image.open(given, formats=_FORMATS) as image:
             _require_usable(image, max_pixels)
             image.load()
-            return _written(image, given, kept)
+            return _holes(image, kept) if holes else _written(image, given, kept)
     except Refused as error:
         return {"error": str(error)}
     except MemoryError:
@@ -87,6 +89,16 @@ def _written(image: Image.Image, given: str, kept: str) -> dict[str, Any]:
     return {"format": (kind or "").lower(), "width": plain.width, "height": plain.height}
 
 
+def _holes(image: Image.Image, kept: str) -> dict[str, Any]:
+    """What clients of OpenAI give as a mask: its transparent parts are to be made anew."""
+    upright = ImageOps.exif_transpose(image)
+    if not upright.has_transparency_data:
+        raise Refused("it has no transparent part, which would say what is to be made anew")
+    mask = ImageChops.invert(upright.convert("RGBA").getchannel("A"))
+    mask.save(kept, "PNG")
+    return {"format": "png", "width": mask.width, "height": mask.height}
+
+
 def _in_srgb(image: Image.Image) -> Image.Image:
     """The same colours without the profile that says what the numbers mean."""
     profile = image.info.get("icc_profile")
@@ -111,4 +123,4 @@ def _is_lossless(webp: str) -> bool:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), holes="holes" in sys.argv[5:])))

@@ -71,8 +71,10 @@ class Keeper:
         self.reading = asyncio.Semaphore(_READ_AT_ONCE)
         """For who has such a body in memory."""
 
-    async def keep(self, tenant: str, write: Writer, *, param: str) -> Kept:
+    async def keep(self, tenant: str, write: Writer, *, param: str, holes: bool = False) -> Kept:
         """Verify and store a picture. ``param`` is the name of the field that it was given in.
+
+        With ``holes`` what is kept is a mask: white where the picture is transparent.
 
         Raises ``EaselError(source_invalid)`` for what is no picture of a size that is taken, ``ApiError`` (429, 503)
         when too many are under way, ``TransportError`` when the store is away, and whatever ``write`` raises.
@@ -84,7 +86,7 @@ class Keeper:
                 said = await write(file)
             _require_type(given, said, param)
             async with self._turn():
-                found = await _decoded(given, kept, param)
+                found = await _decoded(given, kept, param, holes=holes)
             return await self._stored(tenant, kept, found)
 
     def body(self, tenant: str) -> AbstractContextManager[None]:
@@ -167,7 +169,7 @@ def _require_type(given: Path, said: str | None, param: str) -> None:
         raise invalid(param, f"it is said to be {said[:80]!r}, and is {MEDIA_TYPES[found]}")
 
 
-async def _decoded(given: Path, kept: Path, param: str) -> dict[str, Any]:
+async def _decoded(given: Path, kept: Path, param: str, *, holes: bool) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-I",
@@ -176,6 +178,7 @@ async def _decoded(given: Path, kept: Path, param: str) -> dict[str, Any]:
         kept,
         str(MAX_SOURCE_PIXELS),
         str(MAX_SOURCE_BYTES),
+        *(["holes"] if holes else []),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -129,6 +129,67 @@ def test_a_stream_without_partial_images_is_one_event(client: OpenAI) -> None:
     assert event.usage.total_tokens > 0
 
 
+def png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def half_open(size: tuple[int, int] = (64, 64)) -> bytes:
+    """A mask: transparent on the left, so that only that is to be made anew."""
+    mask = Image.new("RGBA", size, (9, 9, 9, 255))
+    mask.paste((0, 0, 0, 0), (0, 0, size[0] // 2, size[1]))
+    return png(mask)
+
+
+GREEN = png(Image.new("RGB", (64, 64), (0, 200, 0)))
+
+
+def test_only_what_the_mask_leaves_transparent_is_made_anew(client: OpenAI) -> None:
+    answer = client.images.edit(
+        image=("green.png", GREEN), mask=("mask.png", half_open()), prompt=PROMPT, model="gpt-image-2", n=2, size="auto"
+    )
+    assert answer.data is not None and answer.size == "64x64"
+    for one in answer.data:
+        made = picture(one.b64_json).convert("RGB")
+        assert made.crop((32, 0, 64, 64)).getcolors() == [(32 * 64, (0, 200, 0))]
+        assert made.crop((0, 0, 32, 64)).getcolors() != [(32 * 64, (0, 200, 0))]
+
+
+def test_a_picture_is_made_from_another_in_a_stream_and_of_its_shape(client: OpenAI) -> None:
+    wide = png(Image.new("RGB", (400, 100), (0, 200, 0)))
+    events = list(
+        client.images.edit(
+            image=[("wide.png", wide)],
+            prompt=PROMPT,
+            model="nothing",
+            stream=True,
+            partial_images=1,
+            extra_body={"steps": 40, "strength": 1.0},
+        )
+    )
+    assert [event.type for event in events] == ["image_edit.partial_image", "image_edit.completed"]
+    assert picture(events[1].b64_json).size == (128, 64)
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"image": [("a.png", GREEN), ("b.png", GREEN)]}, "image"),
+        ({"image": ("a.png", b"not a picture")}, "image"),
+        ({"mask": ("mask.png", half_open((32, 32)))}, "mask"),
+        ({"mask": ("mask.png", GREEN)}, "mask"),
+        ({"input_fidelity": "high"}, "input_fidelity"),
+        ({"extra_body": {"markup": "x"}}, "markup"),
+        ({"prompt": ""}, "prompt"),
+    ],
+)
+def test_an_edit_that_is_not_served_is_refused_by_name(client: OpenAI, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.images.edit(**{"image": ("a.png", GREEN), "prompt": PROMPT, "model": "nothing", **fields})
+    assert refused.value.param == param
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
