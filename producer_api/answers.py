@@ -12,24 +12,33 @@ from producer_api.wire import Terminal
 from schemas.errors import ErrorBody
 from schemas.events import Accepted, Canceled, Duplicate, Failed, Limit, Priced, Rejected, Succeeded
 from schemas.ids import time_of
-from schemas.outputs import Output
+from schemas.outputs import Manifest, Output
 
 __all__ = [
+    "FINAL",
     "Deletion",
+    "Group",
     "Image",
     "Links",
     "Price",
     "Progress",
     "State",
     "Task",
+    "TaskLinks",
+    "TaskPage",
     "ending_of",
     "price_of",
+    "refused_task",
     "task_of_decision",
+    "task_of_manifest",
     "task_of_row",
     "task_of_state",
 ]
 
 State = Literal["submitted", "rejected", "accepted", "running", "succeeded", "failed", "canceled"]
+
+FINAL: frozenset[State] = frozenset({"rejected", "succeeded", "failed", "canceled"})
+"""The states that don't change any more."""
 
 _OPEN: dict[str, State] = {"queued": "accepted", "dispatched": "accepted"}
 _STATES: dict[str, State] = {
@@ -38,19 +47,16 @@ _STATES: dict[str, State] = {
 _ENDINGS: dict[str, type[Terminal]] = {"succeeded": Succeeded, "failed": Failed, "canceled": Canceled}
 
 
-class Image(BaseModel):
-    """One picture. ``url`` is a path on this server; ``sha256`` is the hash of the bytes that it answers with."""
+class Image(Output):
+    """One picture. ``sha256`` is the hash of its bytes."""
 
-    index: int
-    url: str
-    sha256: str
-    bytes: int
-    media_type: str
-    width: int
-    height: int
-    seed: int
+    key: str = Field(exclude=True)
     flagged: bool = Field(default=False, description="The image check found in it what it looks for.")
     blurred: bool = Field(default=False, description="It is a blur of what was made.")
+    path: str = Field(description="Where it is on this server, for those who have a key.")
+    url: str | None = Field(default=None, description="A link to it that needs no key and works until `expires_at`.")
+    expires_at: datetime | None = None
+    b64_json: str | None = Field(default=None, description="The picture itself, in base64, where that was asked for.")
 
 
 class Progress(BaseModel):
@@ -67,6 +73,11 @@ class Links(BaseModel):
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
     self_: str = Field(alias="self")
+
+
+class TaskLinks(Links):
+    """Paths on this server."""
+
     events: str = Field(description="What happens to it, as server-sent events.")
 
 
@@ -92,8 +103,28 @@ class Task(BaseModel):
         default=None, description="Pictures, by index, that were made and held back by the image check."
     )
     error: ErrorBody | None = None
+    group: str | None = Field(default=None, description="What it belongs to: ask for all of it at `/v1/groups/{id}`.")
     metadata: dict[str, str] | None = None
+    links: TaskLinks
+    limits: list[Limit] = Field(default_factory=list, exclude=True)
+    """What was left when it was accepted: told in headers."""
+
+
+class Group(BaseModel):
+    """Tasks that belong together, in the order in which they were asked for."""
+
+    id: str
+    counts: dict[State, int] = Field(description="How many of them are in each state.")
+    tasks: list[Task]
+    next: str | None = Field(default=None, description="The path of the tasks that come after these.")
     links: Links
+
+
+class TaskPage(BaseModel):
+    """Tasks, the newest first."""
+
+    tasks: list[Task]
+    next: str | None = Field(default=None, description="The path of the next page; absent on the last one.")
 
 
 class Price(BaseModel):
@@ -162,6 +193,23 @@ def task_of_row(id_: str, row: Row) -> Task:
     return task
 
 
+def task_of_manifest(manifest: Manifest) -> Task:
+    """The answer about a request that only the store still knows: what it came to, not what it cost."""
+    task = _bare(manifest.request_id, "succeeded", time_of(manifest.request_id))
+    task.model = manifest.model
+    task.partial = len(manifest.outputs) < manifest.asked
+    task.blocked = manifest.blocked or None
+    task.outputs = [_image(task.id, output) for output in manifest.outputs]
+    return task
+
+
+def refused_task(id_: str, error: ErrorBody) -> Task:
+    """One of several requests that were asked for together, which was refused."""
+    task = _bare(id_, "rejected", time_of(id_))
+    task.error = error
+    return task
+
+
 def ending_of(row: Row) -> Terminal | None:
     """The event that ended a request, if it has ended."""
     return None if row.ending is None else _ENDINGS[row.state].model_validate_json(row.ending)
@@ -172,8 +220,8 @@ def _bare(id_: str, state: State, created_ms: int) -> Task:
     return Task(id=id_, state=state, created_at=created_at, links=_links(id_))
 
 
-def _links(id_: str) -> Links:
-    return Links(self_=f"/v1/tasks/{id_}", events=f"/v1/tasks/{id_}/events")
+def _links(id_: str) -> TaskLinks:
+    return TaskLinks(self_=f"/v1/tasks/{id_}", events=f"/v1/tasks/{id_}/events")
 
 
 def _fill_accepted(task: Task, event: Accepted) -> None:
@@ -181,6 +229,9 @@ def _fill_accepted(task: Task, event: Accepted) -> None:
     task.position = event.position
     task.cost_milliunits = event.cost_milliunits
     task.seed = event.seed
+    task.group = event.group
+    task.metadata = event.metadata or None
+    task.limits = event.limits
 
 
 def _fill_ending(task: Task, event: Terminal) -> None:
@@ -198,4 +249,4 @@ def _fill_ending(task: Task, event: Terminal) -> None:
 
 
 def _image(id_: str, output: Output) -> Image:
-    return Image(url=f"/v1/tasks/{id_}/images/{output.index}", **output.model_dump(exclude={"key"}))
+    return Image(path=f"/v1/tasks/{id_}/images/{output.index}", **output.model_dump())

@@ -17,7 +17,7 @@ from producer_api.headers import SafeHeaders
 from producer_api.metrics import Measured
 from producer_api.openapi import describe
 from producer_api.request_log import RequestLog
-from producer_api.routes import classic, events, generate, health, openai, removal, tasks, token, uploads
+from producer_api.routes import classic, events, generate, health, images, openai, removal, tasks, token, uploads
 from producer_api.services import Services
 from schemas.settings import Settings
 
@@ -61,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Measured, metrics=services.metrics)
     if settings.api.cors_origins:
         app.add_middleware(CORSMiddleware, **_cors(settings.api.cors_origins.split()))
-    routers = (generate, uploads, tasks, events, removal, token, openai, classic, health)
+    routers = (generate, uploads, tasks, images, events, removal, token, openai, classic, health)
     for router in (part.router for part in routers):
         app.include_router(router)
     describe(app)

@@ -47,6 +47,8 @@ _STATUS_OF_TYPE: dict[str, int] = {
     ErrorType.SERVER: 500,
 }
 _RETRY_AFTER_S = 1
+_QUEUE_S = 5
+"""When room in a queue will be is not known: soon enough to be there, seldom enough to be no burden."""
 _METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
@@ -69,6 +71,8 @@ def status_of(error: ErrorBody) -> int:
 
 def refusal(error: ErrorBody, retry_after_s: float | None, headers: Mapping[str, str]) -> ApiError:
     """What admission refused, as an answer."""
+    if error.code == Code.QUEUE_FULL and retry_after_s is None:
+        retry_after_s = _QUEUE_S
     # Rounded up: a client that comes back on the second must not be a moment too early.
     wait = {} if retry_after_s is None else {"Retry-After": str(max(1, ceil(retry_after_s)))}
     return ApiError(error, headers={**headers, **wait})

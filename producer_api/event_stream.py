@@ -19,10 +19,9 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
-from producer_api.answers import Task, task_of_decision
+from producer_api.answers import FINAL, Task, task_of_decision
 from producer_api.finding import find_task
 from producer_api.services import Services
-from producer_api.submitting import FINAL
 from producer_api.watching import Watched
 from schemas.events import Accepted, GenerationStarted, GenerationStep
 from schemas.previews import GenerationPreview

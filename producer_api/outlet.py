@@ -18,7 +18,7 @@ __all__ = ["Outlet"]
 
 log = logging.getLogger(__name__)
 
-_PUBLISH_S = 3.0
+_PUBLISH_S = 2.5
 _PROBE_S = 3.0
 _LOOK_S = 0.5
 _TRUSTED_S = 5.0

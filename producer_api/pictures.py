@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from producer_api.answers import Task
 from producer_api.services import Services
-from schemas.outputs import Output
+from schemas.outputs import Output, tenant_prefix
 from transport.errors import Unavailable
 
-__all__ = ["expiry", "picture_bytes", "picture_url"]
+__all__ = ["link_pictures", "picture_bytes", "picture_url"]
+
+
+def link_pictures(services: Services, tenant: str, task: Task) -> Task:
+    """``task``, its pictures with links that work for ``EASEL_API_URL_TTL_S``; no picture that is not its tenant's."""
+    if task.outputs is None:
+        return task
+    # The prefix is what keeps tenants apart in the store: a key outside it is nobody's picture.
+    task.outputs = [image for image in task.outputs if image.key.startswith(tenant_prefix(tenant))]
+    ttl = timedelta(seconds=services.settings.api.url_ttl_s)
+    for image in task.outputs:
+        image.expires_at = datetime.now(UTC).replace(microsecond=0) + ttl
+        image.url = picture_url(services, image)
+    return task
 
 
 def picture_url(services: Services, output: Output) -> str:
     """A link to a picture that needs no key, for ``EASEL_API_URL_TTL_S``. Asks nobody whether the picture is there."""
     return services.objects.presign_get(output.key, services.settings.api.url_ttl_s)
-
-
-def expiry(services: Services) -> datetime:
-    """When a link that is made now stops working."""
-    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=services.settings.api.url_ttl_s)
 
 
 async def picture_bytes(services: Services, output: Output) -> bytes:

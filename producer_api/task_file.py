@@ -7,12 +7,14 @@ Every change is such that the order in which the two topics are read among each 
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from producer_api.task_list import Wanted
 from producer_api.wire import TenantEvent
 from schemas.events import (
     Accepted,
@@ -31,7 +33,7 @@ __all__ = ["Row", "TaskFile", "TaskFileError", "Timed"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 
 _TABLES = """
 CREATE TABLE about (format INTEGER NOT NULL, identity TEXT NOT NULL);
@@ -41,16 +43,25 @@ CREATE TABLE positions (
 CREATE TABLE tasks (
   tenant TEXT NOT NULL, id TEXT NOT NULL, state TEXT NOT NULL, created_ms INTEGER, updated_ms INTEGER NOT NULL,
   decision TEXT, ending TEXT, attempt INTEGER, step INTEGER, steps INTEGER,
-  cancel_requested INTEGER NOT NULL DEFAULT 0, deleted_ms INTEGER, PRIMARY KEY (tenant, id)
+  cancel_requested INTEGER NOT NULL DEFAULT 0, deleted_ms INTEGER, group_name TEXT, PRIMARY KEY (tenant, id)
 ) WITHOUT ROWID;
 CREATE INDEX tasks_by_age ON tasks (updated_ms);
+CREATE INDEX tasks_by_state ON tasks (tenant, state, id);
+CREATE INDEX tasks_by_group ON tasks (tenant, group_name, id) WHERE group_name IS NOT NULL;
+CREATE TABLE labels (
+  tenant TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, id TEXT NOT NULL, PRIMARY KEY (tenant, key, value, id)
+) WITHOUT ROWID;
 """
 _ACCEPTED = """
-INSERT INTO tasks (tenant, id, state, created_ms, updated_ms, decision) VALUES (?1, ?2, 'accepted', ?3, ?3, ?4)
+INSERT INTO tasks (tenant, id, state, created_ms, updated_ms, decision, group_name)
+VALUES (?1, ?2, 'accepted', ?3, ?3, ?4, ?5)
 ON CONFLICT (tenant, id) DO UPDATE SET
   state = CASE state WHEN 'rejected' THEN 'accepted' ELSE state END,
-  created_ms = excluded.created_ms, updated_ms = max(updated_ms, excluded.updated_ms), decision = excluded.decision
+  created_ms = excluded.created_ms, updated_ms = max(updated_ms, excluded.updated_ms), decision = excluded.decision,
+  group_name = excluded.group_name
 """
+_LABELED = "INSERT OR IGNORE INTO labels (tenant, key, value, id) VALUES (?, ?, ?, ?)"
+_UNLABELED = "DELETE FROM labels WHERE tenant = ? AND key = ? AND value = ? AND id = ?"
 _REJECTED = """
 INSERT INTO tasks (tenant, id, state, created_ms, updated_ms, decision) VALUES (?1, ?2, 'rejected', ?3, ?3, ?4)
 ON CONFLICT (tenant, id) DO UPDATE SET updated_ms = excluded.updated_ms, decision = excluded.decision
@@ -151,17 +162,32 @@ class TaskFile:
     def row(self, tenant: str, id_: str) -> Row | None:
         """What is known about a tenant's request."""
         found = self._open.execute(
-            "SELECT state, created_ms, updated_ms, decision, ending, attempt, step, steps, cancel_requested, deleted_ms"
-            " FROM tasks WHERE tenant = ? AND id = ?",
+            f"SELECT {', '.join(Row._fields)} FROM tasks WHERE tenant = ? AND id = ?",  # noqa: S608 - our own names
             (tenant, id_),
         ).fetchone()
         return None if found is None else Row(*found)
+
+    def page(self, wanted: Wanted, since_ms: int) -> list[tuple[str, Row]]:
+        """The requests that are wanted and changed after ``since_ms``, with their ids."""
+        query, values = wanted.query(Row._fields, since_ms)
+        return [(id_, Row(*found)) for id_, *found in self._open.execute(query, values)]
+
+    def counts(self, wanted: Wanted, since_ms: int) -> dict[str, int]:
+        """How many of them there are in each state, on all pages together."""
+        query, values = wanted.counting(since_ms)
+        return dict(self._open.execute(query, values).fetchall())
 
     def purge(self, before_ms: int) -> int:
         """Forget what last changed before ``before_ms``; returns how many requests that were."""
         db = self._open
         with db:
-            return db.execute("DELETE FROM tasks WHERE updated_ms < ?", (before_ms,)).rowcount
+            gone = db.execute(
+                "DELETE FROM tasks WHERE updated_ms < ? RETURNING tenant, id, decision", (before_ms,)
+            ).fetchall()
+            for tenant, id_, decision in gone:
+                metadata = json.loads(decision or "{}").get("metadata", {})
+                db.executemany(_UNLABELED, [(tenant, *label, id_) for label in metadata.items()])
+        return len(gone)
 
     def _reopen(self, identity: str, not_before_ms: int) -> bool:
         try:
@@ -209,7 +235,9 @@ def _apply(db: sqlite3.Connection, event: TenantEvent, at_ms: int) -> None:
     about = (event.tenant, event.request_id, at_ms)
     match event:
         case Accepted():
-            db.execute(_ACCEPTED, (*about, event.model_dump_json()))
+            db.execute(_ACCEPTED, (*about, event.model_dump_json(), event.group))
+            labels = event.metadata.items()
+            db.executemany(_LABELED, [(event.tenant, *label, event.request_id) for label in labels])
         case Rejected():
             db.execute(_REJECTED, (*about, event.model_dump_json()))
         case GenerationStarted():

@@ -15,6 +15,7 @@ from typing import TypeVar
 from producer_api.background import end
 from producer_api.metrics import Metrics
 from producer_api.task_file import Row, TaskFile, TaskFileError, Timed
+from producer_api.task_list import Wanted
 from producer_api.waiting import Waiting
 from producer_api.watching import Watch, Watchers
 from producer_api.wire import Answer, Decision, RequestEvent, read_event
@@ -89,6 +90,16 @@ class Tracker:
             return None
         found = await self._in_thread(lambda: file.row(tenant, id_))
         return None if found is None or found.updated_ms < _kept_since_ms() else found
+
+    async def page(self, wanted: Wanted) -> list[tuple[str, Row]]:
+        """The requests that are wanted, with their ids; those that are more than a day old are not known."""
+        file = self._file
+        return [] if file is None else await self._in_thread(lambda: file.page(wanted, _kept_since_ms()))
+
+    async def counts(self, wanted: Wanted) -> dict[str, int]:
+        """How many of them there are in each state, on all pages together."""
+        file = self._file
+        return {} if file is None else await self._in_thread(lambda: file.counts(wanted, _kept_since_ms()))
 
     async def _follow(self) -> None:
         anew = False

@@ -156,7 +156,7 @@ async def _picture(http: httpx.AsyncClient, task: str) -> list[str]:
     if not outputs:
         return [f"the API names no picture of the task {task}"]
     named = outputs[0]
-    answer = await http.get(named["url"])
+    answer = await http.get(named["path"])
     digest = hashlib.sha256(answer.content).hexdigest()
     return (
         [] if digest == named["sha256"] else [f"the picture that the API sent has sha256 {digest}, not that of {named}"]

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from producer_api.auth import TenantDep, authenticated, bearer_scheme, header_scheme
 from producer_api.errors import ApiError
 from producer_api.event_stream import ENDED, event_stream, place_of
-from producer_api.finding import find_task
-from producer_api.routes.tasks import TaskId, require_known
+from producer_api.finding import find_task, require_known
+from producer_api.routes.tasks import TaskId
 from producer_api.services import ServicesDep
 from producer_api.tickets import TICKET_S, issue_ticket, tenant_of_ticket
 from schemas.errors import Code, ErrorBody, ErrorType

@@ -1,128 +1,160 @@
-"""``GET /v1/tasks/…``: where a request stands, and its pictures."""
+"""``GET /v1/tasks``: where requests stand, one by one, page by page, or by their group."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated, Literal
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Header, Path, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Path, Query, Request, Response
 
-from producer_api.answers import Task, ending_of
+from producer_api.answers import Group, Links, Task, TaskPage
 from producer_api.auth import TenantDep
+from producer_api.body import ResponseFormat
 from producer_api.errors import ApiError, unavailable
-from producer_api.finding import find_task
+from producer_api.finding import find_task, require_known, shown
+from producer_api.inlining import inlined
 from producer_api.services import Services, ServicesDep
+from producer_api.task_list import Wanted
 from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.events import Succeeded
-from schemas.outputs import Output, tenant_prefix
-from transport.errors import NotFound
 
-__all__ = ["TaskId", "require_known", "router"]
+__all__ = ["GroupId", "TaskId", "router"]
 
 router = APIRouter(tags=["tasks"])
 
 TaskId = Annotated[str, Path(alias="id", max_length=64)]
-_ImageBytes = Annotated[int, Path(ge=0, description="The picture's index, from 0.")]
+GroupId = Annotated[str, Path(alias="id", max_length=100)]
+ListedState = Literal["rejected", "accepted", "running", "succeeded", "failed", "canceled"]
 
-_IMAGE_ANSWER: dict[int | str, dict[str, Any]] = {
-    200: {
-        "content": {
-            media_type: {"schema": {"type": "string", "format": "binary"}}
-            for media_type in ("image/png", "image/jpeg", "image/webp")
-        },
-        "description": "The picture. Its `ETag` is the SHA-256 of these bytes.",
-    },
-    304: {"description": "It is the picture that `If-None-Match` names."},
-    404: {},
-    410: {},
-    503: {},
-}
+_METADATA = "metadata."
+_MOST_LABELS = 4
+_GROUP_PAGE = 100
+
+
+@router.get(
+    "/v1/tasks",
+    response_model_exclude_none=True,
+    summary="Tasks, the newest first",
+    responses={400: {}, 503: {}},
+)
+async def tasks(
+    request: Request,
+    tenant: TenantDep,
+    services: ServicesDep,
+    state: Annotated[ListedState | None, Query()] = None,
+    group: Annotated[str | None, Query(max_length=100)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=200, description="From `next` of the page before.")] = None,
+) -> TaskPage:
+    """The tasks of the last 24 hours that have this state, this group and this metadata (`metadata.post=1234`).
+
+    A request is in the list as soon as admission has decided about it. `next` is the path of the next page.
+    """
+    wanted = Wanted(
+        tenant,
+        limit + 1,
+        state=state,
+        group=group,
+        metadata=_labels(request),
+        after=None if cursor is None else _read_cursor(cursor),
+    )
+    found = await _page(services, wanted)
+    following = None
+    if len(found) > limit:
+        given = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        following = f"/v1/tasks?{urlencode([*given, ('cursor', _cursor(found[limit - 1].id))])}"
+    return TaskPage(tasks=found[:limit], next=following)
 
 
 @router.get(
     "/v1/tasks/{id}",
+    response_model=Task,
     response_model_exclude_none=True,
     summary="Where a request stands",
-    responses={404: {}, 503: {}},
+    responses={404: {}, 410: {}, 503: {}},
 )
-async def task(id_: TaskId, tenant: TenantDep, services: ServicesDep) -> Task:
-    """A request of the last 24 hours. Another tenant's ids are unknown here."""
-    return require_known(services, id_, await find_task(services, tenant, id_))
+async def task(
+    id_: TaskId,
+    tenant: TenantDep,
+    services: ServicesDep,
+    response_format: Annotated[
+        ResponseFormat, Query(description="`b64_json` answers with the pictures themselves.")
+    ] = "url",
+) -> Task | Response:
+    """A request, with links to its pictures once it has them. Another tenant's ids are unknown here.
 
-
-def require_known(services: Services, id_: str, found: Task | None) -> Task:
-    """The task that was found. Raises ``ApiError``: 404, or 503 as long as that is not certain."""
-    if found is None:
-        raise _unknown(services, f"there is no task {id_!r} of the last 24 hours")
+    Of one whose last change is more than 24 hours ago, the store still knows the pictures; `410` when it does not.
+    """
+    found = require_known(services, id_, await find_task(services, tenant, id_))
+    if response_format == "b64_json" and found.outputs:
+        return await inlined(services, found, found.outputs, status=200, headers={})
     return found
 
 
 @router.get(
-    "/v1/tasks/{id}/images/{index}",
-    response_class=StreamingResponse,
-    summary="A picture",
-    responses=_IMAGE_ANSWER,
+    "/v1/groups/{id}",
+    response_model_exclude_none=True,
+    summary="Where the requests of a group stand",
+    responses={404: {}, 503: {}},
 )
-async def image(
-    id_: TaskId,
-    index: _ImageBytes,
-    tenant: TenantDep,
-    services: ServicesDep,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
-    """The bytes of a picture, as they lie in the store. They never change."""
-    output = await _output(services, tenant, id_, index)
-    etag = f'"{output.sha256}"'
-    headers = {
-        "ETag": etag,
-        "Cache-Control": "private, max-age=31536000, immutable",
-        "X-Content-Type-Options": "nosniff",
-    }
-    if if_none_match is not None and _matches(if_none_match, etag):
-        return Response(status_code=304, headers=headers)
-    pieces = services.objects.stream(output.key)
+async def group(id_: GroupId, tenant: TenantDep, services: ServicesDep) -> Group:
+    """What was accepted under one group: by `prompts`, or by requests that named it themselves; the last 24 hours.
+
+    The first 100 in the order in which they were asked for; `counts` is over all of them.
+    """
+    wanted = Wanted(tenant, _GROUP_PAGE + 1, group=id_, oldest_first=True)
+    found = await _page(services, wanted)
+    if not found:
+        if services.tracker.problem is not None:
+            raise unavailable("groups can't be looked up yet: try again")
+        message = f"there is no group {id_!r} of the last 24 hours"
+        raise ApiError(ErrorBody(message=message, type=ErrorType.NOT_FOUND, param="id", code=Code.NOT_FOUND))
+    return Group.model_validate(
+        {
+            "id": id_,
+            "counts": await services.tracker.counts(wanted),
+            "tasks": found[:_GROUP_PAGE],
+            "next": f"/v1/tasks?{urlencode({'group': id_})}" if len(found) > _GROUP_PAGE else None,
+            "links": Links(self_=f"/v1/groups/{id_}"),
+        }
+    )
+
+
+async def _page(services: Services, wanted: Wanted) -> list[Task]:
+    rows = await services.tracker.page(wanted)
+    if not rows and services.tracker.problem is not None:
+        raise unavailable("tasks can't be looked up yet: try again")
+    return [shown(services, wanted.tenant, id_, row) for id_, row in rows]
+
+
+def _labels(request: Request) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if not name.startswith(_METADATA):
+            continue
+        key = name.removeprefix(_METADATA)
+        if key in labels or len(labels) == _MOST_LABELS:
+            raise _wrong(name, f"at most {_MOST_LABELS} of them, each key once")
+        labels[key] = value
+    return labels
+
+
+def _cursor(id_: str) -> str:
+    return urlsafe_b64encode(id_.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str) -> str:
     try:
-        # Before the status is sent: a store that is away must be a 503, not half a picture.
-        first = await anext(pieces, b"")
-    except NotFound:
-        raise _missing("the picture is no longer in the store") from None
-    headers["Content-Length"] = str(output.bytes)
-    return StreamingResponse(_with_first(first, pieces), media_type=output.media_type, headers=headers)
+        id_ = urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except ValueError:
+        id_ = ""
+    if not id_ or _cursor(id_) != cursor:
+        raise _wrong("cursor", "it is not from `next` of a page of tasks")
+    return id_
 
 
-async def _output(services: Services, tenant: str, id_: str, index: int) -> Output:
-    row = await services.tracker.row(tenant, id_)
-    ending = None if row is None else ending_of(row)
-    if row is not None and row.deleted_ms is not None:
-        gone = ErrorBody(
-            message="the pictures of this task were deleted", type=ErrorType.NOT_FOUND, param="id", code=Code.NOT_FOUND
-        )
-        raise ApiError(gone, status=410)
-    if isinstance(ending, Succeeded):
-        for output in ending.outputs:
-            # The prefix is what keeps tenants apart in the store: a key outside it is nobody's picture.
-            if output.index == index and output.key.startswith(tenant_prefix(tenant)):
-                return output
-    raise _unknown(services, f"there is no picture {index} of a task {id_!r} of the last 24 hours")
-
-
-async def _with_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
-
-
-def _matches(condition: str, etag: str) -> bool:
-    return any(tag.strip().removeprefix("W/") in (etag, "*") for tag in condition.split(","))
-
-
-def _unknown(services: Services, message: str) -> ApiError:
-    """404, unless the topics have not been read far enough to know."""
-    if services.tracker.problem is not None:
-        return unavailable("tasks can't be looked up yet: try again")
-    return _missing(message)
-
-
-def _missing(message: str) -> ApiError:
-    return ApiError(ErrorBody(message=message, type=ErrorType.NOT_FOUND, param="id", code=Code.NOT_FOUND))
+def _wrong(param: str, what: str) -> ApiError:
+    message = f"{param[:80]}: {what}"
+    return ApiError(
+        ErrorBody(message=message, type=ErrorType.INVALID_REQUEST, param=param[:200], code=Code.INVALID_REQUEST)
+    )

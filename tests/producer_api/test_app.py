@@ -33,7 +33,8 @@ from tests.producer_api.test_generate import BODY, one_shape
 from tests.stack import OwnBroker
 
 AWAY = KafkaSettings(bootstrap_servers="127.0.0.1:1")
-TASK = "/v1/tasks/0198c0de-0000-7000-8000-000000000000"
+UNKNOWN = "0fffffff-ffff-7000-8000-000000000000"
+TASK = f"/v1/tasks/{UNKNOWN}"
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ async def test_a_broker_that_goes_away_and_comes_back(
         await asyncio.to_thread(own_broker.start)
         await until_ready(http)
         async with Announcer(kafka) as announcer, asyncio.TaskGroup() as group:
-            group.create_task(answer_requests(kafka, announcer, accepted("0198c0de-0000-7000-8000-000000000000")))
+            group.create_task(answer_requests(kafka, announcer, accepted(UNKNOWN)))
             again = group.create_task(post())
         assert again.result()[0].status_code == 202, again.result()[0].text
 
@@ -191,18 +192,14 @@ async def test_metrics_count_by_route_and_never_by_id(api: Api) -> None:
     await api.http.get(TASK, headers=api.installation.headers())
     await api.http.get("/v2/nothing")
     async with asyncio.TaskGroup() as group:
-        group.create_task(
-            answer_requests(
-                api.installation.settings.kafka, api.announcer, accepted("0198c0de-0000-7000-8000-000000000000")
-            )
-        )
+        group.create_task(answer_requests(api.installation.settings.kafka, api.announcer, accepted(UNKNOWN)))
         group.create_task(api.http.post("/v1/generate", json=BODY, headers=api.installation.headers()))
     text = (await api.http.get("/metrics")).text
     assert 'easel_api_requests_total{method="GET",route="/v1/tasks/{id}",status="404"} 1.0' in text
     assert 'easel_api_requests_total{method="GET",route="unmatched",status="404"} 1.0' in text
     assert 'easel_api_decisions_total{outcome="accepted"} 1.0' in text
     assert "easel_api_caught_up 1.0" in text
-    assert "0198c0de" not in text
+    assert UNKNOWN not in text
 
 
 async def test_the_documentation_asks_no_other_host(alone: Installation) -> None:

@@ -68,7 +68,7 @@ async def test_http_shows_pictures_that_generation_made(house: House, http: http
             await asyncio.sleep(0.05)
     assert len(task["outputs"]) == 2
     for image in task["outputs"]:
-        picture = await http.get(image["url"], headers=headers)
+        picture = await http.get(image["path"], headers=headers)
         assert hashlib.sha256(picture.content).hexdigest() == image["sha256"]
         assert picture.headers["content-type"] == image["media_type"]
     await house.require_balance()

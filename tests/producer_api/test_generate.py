@@ -133,7 +133,7 @@ async def test_a_request_of_ones_own_id_can_be_sent_again(api: Api) -> None:
     known = await post(duplicate(id_, "succeeded"), times=1)
     assert known.status_code == 202, known.text
     assert (known.json()["id"], known.json()["state"]) == (id_, "succeeded")
-    assert known.json()["outputs"][0]["url"] == f"/v1/tasks/{id_}/images/0"
+    assert known.json()["outputs"][0]["path"] == f"/v1/tasks/{id_}/images/0"
     one_shape(await post(duplicate(id_, conflict=True), times=2), 409, "id_conflict")
 
 
