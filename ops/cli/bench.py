@@ -37,7 +37,7 @@ def _all(context: typer.Context, as_json: Json = False) -> None:
         if as_json:
             raise typer.BadParameter(f"write it last: easel bench {context.invoked_subcommand} --json")
         return
-    for bench in (admission, engine, continuous, pipeline, restore, storm, fairness, http):
+    for bench in (admission, engine, continuous, pipeline, restore, storm, fairness, http, sse):
         bench(as_json=as_json)
 
 
@@ -148,6 +148,21 @@ def http(
     from ops.bench.http.bench import PACKAGES, Plan, bench_http
 
     _run("http", PACKAGES, lambda told: bench_http(Plan(seconds=seconds, rounds=rounds), told), as_json=as_json)
+
+
+@app.command(epilog=epilog("easel bench sse", "easel bench sse --streams 300 --rounds 3"))
+def sse(
+    streams: Annotated[int, typer.Option(help="Readers, each of a task of its own.", min=10)] = 2_000,
+    rounds: Annotated[int, typer.Option(help="Steps of each task.", min=2)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Streams of events that are open at once on one process: is each told all, and is memory flat? Starts a broker.
+
+    Exit code 1 below a bar.
+    """
+    from ops.bench.sse.bench import PACKAGES, Plan, bench_sse
+
+    _run("sse", PACKAGES, lambda told: bench_sse(Plan(streams=streams, rounds=rounds), told), as_json=as_json)
 
 
 @app.command(epilog=epilog("easel bench fairness", "easel bench fairness --seconds 120 --json"))

@@ -7,9 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx
 import jwt
-import psutil
 import pytest
 
 from producer_api import event_stream
@@ -30,8 +28,6 @@ from tests.producer_api.support import (
     step,
     succeeded,
 )
-
-MANY = 300
 
 
 def preview(id_: str, number: int, index: int = 0) -> GenerationPreview:
@@ -224,41 +220,6 @@ async def test_readers_are_told_to_come_again_when_the_process_ends(api: Api) ->
     assert source.retry_ms is not None
     assert 500 <= source.retry_ms <= 3_000
     assert source.last_id == "0-0"
-
-
-async def test_hundreds_are_told_at_once_and_leave_nothing_behind(api: Api) -> None:
-    ids = [new_id() for _ in range(MANY)]
-    await api.announcer.say(*(accepted(id_) for id_ in ids))
-    await api.until(ids[-1], "accepted")
-    process, services = psutil.Process(), api.app.state.services
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(base_url=api.http.base_url, timeout=60, limits=limits) as http:
-        opened = asyncio.Semaphore(0)
-
-        async def read(id_: str) -> list[str]:
-            path = f"/v1/tasks/{id_}/events"
-            async with listening(http, path, headers=api.installation.headers()) as source:
-                names = []
-                async for said in source:
-                    names.append(said.name)
-                    opened.release()
-                return names
-
-        reading = [asyncio.create_task(read(id_)) for id_ in ids]
-        for _ in ids:
-            await asyncio.wait_for(opened.acquire(), 60)
-        assert len(services.tracker._watchers._watches) == MANY
-        before = process.memory_info().rss
-        for number in range(1, 6):
-            await asyncio.gather(*(api.announcer.show(step(id_, number)) for id_ in ids))
-        await api.announcer.say(*(succeeded(id_) for id_ in ids))
-        told = await asyncio.wait_for(asyncio.gather(*reading), 60)
-    # Both ends are in this process; what is held is bounded by the streams, not by what was told.
-    assert process.memory_info().rss - before < 64 * 2**20
-    assert all((names[0], names[-1]) == ("accepted", "succeeded") for names in told)
-    async with asyncio.timeout(10):
-        while services.tracker._watchers._watches:  # noqa: ASYNC110 - the server ends them
-            await asyncio.sleep(0.05)
 
 
 async def test_a_reader_who_leaves_is_forgotten(api: Api) -> None:
