@@ -50,17 +50,23 @@ def prepare(example: Example, folder: Path, environment: dict[str, str]) -> dict
     if example.folder == "python":
         return ours  # test_its_packages_are_ours
     if example.folder == "shell":
-        _require("openssl", "curl", "jq")
+        require("openssl", "curl", "jq")
         return ours if shutil.which("kcat") else {**ours, **_kcat()}
-    _require(*{"node": ("node", "npm"), "java": ("javac", "mvn"), "go": ("go",)}[example.folder])
-    done = subprocess.run(
-        ["bash", "-c", example.once], cwd=folder, env=ours, capture_output=True, text=True, timeout=_FETCH_LIMIT_S
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    require(*{"node": ("node", "npm"), "java": ("javac", "mvn"), "go": ("go",)}[example.folder])
+    fetch(example.once, folder, ours)
     return ours
 
 
-def _require(*tools: str) -> None:
+def fetch(command: str, folder: Path, environment: dict[str, str]) -> None:
+    """Let the language's own tool bring what the example needs."""
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=_FETCH_LIMIT_S
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def require(*tools: str) -> None:
+    """Skip the test where one of these is not on the PATH."""
     missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"{' and '.join(missing)} not on this machine: install it to test this example")
