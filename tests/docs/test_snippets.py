@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import subprocess
@@ -106,7 +107,7 @@ class TestOnRealParts:
     def test_the_call_over_http(self, installation: Installation) -> None:
         curls = [block.text for block in blocks("docs/http.md") if block.text.startswith("curl")]
         port = installation.environment["EASEL_API_PORT"]
-        generate, fetch, follow = (curl.replace(":8080/", f":{port}/") for curl in curls)
+        generate, fetch, wait, batch, follow = (curl.replace(":8080/", f":{port}/") for curl in curls)
         answer = json.loads(installation.run(["bash", "-c", generate]))
         assert answer["state"] == "accepted"
         told = installation.run(["bash", "-c", f"ID={answer['id']}\n{follow}"])
@@ -120,6 +121,10 @@ class TestOnRealParts:
         installation.run(["bash", "-c", f"ID={answer['id']}\n{picture}"])
         sha256 = hashlib.sha256((installation.folder / "picture.png").read_bytes()).hexdigest()
         assert [sha256] == [output["sha256"] for output in answer["outputs"]]
+        [output] = json.loads(installation.run(["bash", "-c", wait]))["outputs"]
+        assert hashlib.sha256(base64.b64decode(output["b64_json"])).hexdigest() == output["sha256"]
+        first, again = (json.loads(installation.run(["bash", "-c", batch])) for _ in range(2))
+        assert [task["id"] for task in first["tasks"]] == [task["id"] for task in again["tasks"]]
 
     def test_an_upload(self, installation: Installation) -> None:
         [curl] = [block.text for block in blocks("docs/sources.md") if block.text.startswith("curl")]
