@@ -54,6 +54,7 @@ async def ask(
         except Unavailable:
             # It may still be written: only what is recognized may be sent again.
             raise unavailable(f"Kafka does not answer: {again}", headers=headers) from None
+        services.pulse.asked()
         await asyncio.wait((expected,), timeout=services.settings.api.decision_wait_s)
         answer = expected.result() if expected.done() else None
     outcome = _outcome(answer)

@@ -10,10 +10,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from producer_api.auth import Keyring
+from producer_api.fleet import Fleet
 from producer_api.followed import FollowedFile
 from producer_api.login.logins import Logins
 from producer_api.metrics import Metrics
 from producer_api.outlet import Outlet
+from producer_api.pulse import Pulse
 from producer_api.sources.keeping import Keeper
 from producer_api.tracker import Tracker
 from schemas.catalog import Catalog, load_catalog
@@ -47,6 +49,8 @@ class Services:
     objects: ObjectStore
     logins: Logins | None
     """Users who sign in; None where nobody is to."""
+    fleet: Fleet
+    pulse: Pulse
     closing: asyncio.Event
     """Set when the process is to end: it is not ready any more, and streams tell their readers to come again."""
     sources: Keeper
@@ -57,6 +61,7 @@ class Services:
     def build(cls, settings: Settings) -> Services:
         """Raises ``StartupError`` and ``ConfigError``."""
         metrics = Metrics()
+        pulse = Pulse()
         signer = _signer(settings)
         objects = ObjectStore(settings.store)
         return cls(
@@ -65,11 +70,13 @@ class Services:
             metrics=metrics,
             signer=signer,
             keyring=Keyring(settings.tenants, signer, metrics),
-            tracker=Tracker(settings.kafka, settings.api.state_file, metrics),
+            tracker=Tracker(settings.kafka, settings.api.state_file, metrics, pulse),
             outlet=Outlet(settings.kafka, metrics),
             objects=objects,
             logins=Logins.build(settings, objects),
             closing=asyncio.Event(),
+            fleet=Fleet(settings.kafka),
+            pulse=pulse,
             sources=Keeper(objects),
             catalog=_catalog(settings),
         )
@@ -79,6 +86,7 @@ class Services:
         self.keyring.start()
         self.tracker.start()
         self.outlet.start()
+        self.fleet.start()
         for part in (self.logins, self.catalog):
             if part is not None:
                 part.start()
@@ -88,6 +96,7 @@ class Services:
         await self.keyring.stop()
         await self.tracker.stop()
         await self.outlet.stop()
+        await self.fleet.stop()
         for part in (self.logins, self.catalog):
             if part is not None:
                 await part.stop()
@@ -98,7 +107,13 @@ class Services:
         closing = "it is ending" if self.closing.is_set() else None
         return [
             problem
-            for problem in (closing, self.outlet.problem, self.tracker.problem, self.keyring.problem)
+            for problem in (
+                closing,
+                self.outlet.problem,
+                self.tracker.problem,
+                self.keyring.problem,
+                self.pulse.problem,
+            )
             if problem is not None
         ]
 

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from producer_api.background import end
 from producer_api.metrics import Metrics
+from producer_api.pulse import Pulse
 from producer_api.task_file import Row, TaskFile, TaskFileError, Timed
 from producer_api.task_list import Wanted
 from producer_api.waiting import Waiting
@@ -42,10 +43,11 @@ _Key = tuple[str, str]
 class Tracker:
     """One reader of results and progress, one thread that owns the file. It comes back by itself when Kafka does."""
 
-    def __init__(self, kafka: KafkaSettings, path: Path, metrics: Metrics) -> None:
+    def __init__(self, kafka: KafkaSettings, path: Path, metrics: Metrics, pulse: Pulse) -> None:
         self._kafka = kafka
         self._path = path
         self._metrics = metrics
+        self._pulse = pulse
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="easel-tasks")
         self._file: TaskFile | None = None
         self._task: asyncio.Task[None] | None = None
@@ -155,6 +157,7 @@ class Tracker:
             if isinstance(event, Decision):
                 self._undecided.pop((event.tenant, event.request_id), None)
             if isinstance(event, Answer):
+                self._pulse.answered()
                 self._waiting.tell(event)
             if isinstance(event, RequestEvent):
                 self._watchers.tell(event)

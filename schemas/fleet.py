@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["HEARD_WITHIN_MS", "Heartbeat", "Held", "HeldJob", "OpenCount"]
+__all__ = ["HEARD_WITHIN_MS", "Gpu", "Heartbeat", "Held", "HeldJob", "OpenCount"]
 
 HEARD_WITHIN_MS = 8_000
 """Who has not been heard for this long, by the broker's clock, is not counted on. Below the workers' session timeout:
@@ -32,6 +32,17 @@ class OpenCount(NamedTuple):
 
     queued: int
     running: int
+
+
+class Gpu(BaseModel):
+    """A worker's GPU, as its driver sees it: with what other programs have of it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    name: str
+    memory_mib: int
+    used_mib: int
+    busy_percent: int
 
 
 class Heartbeat(BaseModel):
@@ -61,6 +72,7 @@ class Heartbeat(BaseModel):
     """The work of the jobs that it has and has not finished."""
     models: dict[str, str] = Field(default_factory=dict)
     """The models that are loaded, with the revisions of their weights."""
+    gpu: Gpu | None = None
 
     demand: dict[str, int] = Field(default_factory=dict)
     """Of admission: for each pool, the weights of the tenants that have something waiting or in flight there, summed

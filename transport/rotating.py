@@ -23,3 +23,8 @@ class RotatingFile(io.TextIOBase):
         """A line, with its end. What can't be written is lost, and stderr says so: a full disk ends no service."""
         self._handler.handle(logging.LogRecord("", logging.INFO, "", 0, text, None, None))
         return len(text)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handler.close()
+        super().close()

@@ -18,6 +18,7 @@ from consumer.generation.control import ControlNotes
 from consumer.generation.deleting import Deleter
 from consumer.generation.encoding import Encoder
 from consumer.generation.finishing import Finisher
+from consumer.generation.gpu import GpuGauge
 from consumer.generation.intake import Intake
 from consumer.generation.jobs import Job
 from consumer.generation.membership import Membership
@@ -74,6 +75,7 @@ class Worker:
             on_preview=self._on_preview,
         )
         self._notes = ControlNotes(settings.kafka, self._on_note)
+        self._gpu = GpuGauge()
         self._progress_dropped = 0
         self._clock = BrokerClock()
         self._peers = Peers(
@@ -229,6 +231,7 @@ class Worker:
             rate_milliunits_s=loop.pace.rate(time.monotonic()),
             backlog_milliunits=self._backlog.work_left,
             models=self._engine.loaded,
+            gpu=self._gpu.read(),
         )
 
     def _budget(self, key: BatchKey) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from producer_api.metrics import Metrics
+from producer_api.pulse import Pulse
 from producer_api.tracker import Tracker
 from schemas.connection import KafkaSettings
 from schemas.ids import new_id
@@ -29,7 +30,7 @@ from tests.stack import OwnBroker
 
 @asynccontextmanager
 async def tracking(kafka: KafkaSettings, path: Path, metrics: Metrics | None = None) -> AsyncIterator[Tracker]:
-    tracker = Tracker(kafka, path, metrics or Metrics())
+    tracker = Tracker(kafka, path, metrics or Metrics(), Pulse())
     tracker.start()
     try:
         async with asyncio.timeout(30):
@@ -129,7 +130,7 @@ async def test_a_broker_that_is_away_is_waited_for(own_broker: OwnBroker, tmp_pa
     kafka = own_broker.settings
     await make_topics(kafka)
     own_broker.stop()
-    tracker = Tracker(kafka, tmp_path / "tasks.sqlite", Metrics())
+    tracker = Tracker(kafka, tmp_path / "tasks.sqlite", Metrics(), Pulse())
     tracker.start()
     try:
         async with asyncio.timeout(20):
