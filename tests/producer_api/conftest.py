@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from ops.local.stack import Stack
 from producer_api.app import create_app
 from schemas.connection import KafkaSettings
 from schemas.settings import Settings
@@ -27,6 +28,7 @@ from tests.producer_api.support import (
     served,
     until_ready,
 )
+from tests.producer_api.whole import Whole, whole
 
 PER_MINUTE = 5
 TENANTS = ("acme", "slow", "barred")
@@ -80,6 +82,13 @@ def add_http(house: House, secret: Path) -> None:
     file["issuers"] = [{"id": "easel-api", "tenants": "*", "keys": [key]}]
     file["version"] = 2
     house.settings.tenants.write_text(json.dumps(file))
+
+
+@pytest.fixture(scope="package")
+def whole_house(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    """An installation in processes of its own, for clients that others have written."""
+    with whole(stack, tmp_path_factory.mktemp("whole"), EASEL_API_OPENAI_WAIT_S="4") as running:
+        yield running
 
 
 @pytest.fixture

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from ops.local.stack import Stack
 from producer_api.classic.body import read_classic_body
 from schemas.errors import EaselError
 from tests.producer_api.test_token import flat
-from tests.producer_api.whole import PASSWORD, USER, Whole, whole
-
-
-@pytest.fixture(scope="module")
-def house(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    with whole(stack, tmp_path_factory.mktemp("classic")) as house:
-        yield house
+from tests.producer_api.whole import PASSWORD, USER, Whole
 
 
 def asked(**fields: Any) -> dict[str, Any]:
@@ -95,8 +87,8 @@ class TestFields:
 
 @pytest.mark.system
 class TestAClient:
-    def test_from_the_password_to_the_picture(self, house: Whole) -> None:
-        with httpx.Client(base_url=house.url, timeout=20) as http:
+    def test_from_the_password_to_the_picture(self, whole_house: Whole) -> None:
+        with httpx.Client(base_url=whole_house.url, timeout=20) as http:
             token = http.post("/token", data={"username": USER, "password": PASSWORD}).json()["access_token"]
             http.headers["Authorization"] = f"Bearer {token}"
             fields = {"prompt": "a red circle", "num_images": 2, "cfg_scale": 1.5, "steps": 4, "style_preset": "vivid"}
@@ -121,14 +113,16 @@ class TestAClient:
             flat(http.post("/api/v1/generate", content=b"{"), 400, "invalid_request")
             flat(http.get("/v1/task/no-such-task"), 404, "not_found")
         mine = {"X-API-KEY": "acme"}
-        assert httpx.get(f"{house.url}{path}", headers=mine).json()["status"] == "completed"
-        flat(httpx.get(f"{house.url}{path}", headers={"X-API-KEY": "slow"}), 404, "not_found")
-        flat(httpx.get(f"{house.url}{path}"), 401, "api_key_invalid")
+        assert httpx.get(f"{whole_house.url}{path}", headers=mine).json()["status"] == "completed"
+        flat(httpx.get(f"{whole_house.url}{path}", headers={"X-API-KEY": "slow-classic"}), 404, "not_found")
+        flat(httpx.get(f"{whole_house.url}{path}"), 401, "api_key_invalid")
 
-    def test_a_limit_of_the_tenant(self, house: Whole) -> None:
+    def test_a_limit_of_the_tenant(self, whole_house: Whole) -> None:
         asked = {"prompt": "a red circle"}
         answers = [
-            httpx.post(f"{house.url}/api/v1/generate", json=asked, headers={"X-API-KEY": "slow"}, timeout=20)
+            httpx.post(
+                f"{whole_house.url}/api/v1/generate", json=asked, headers={"X-API-KEY": "slow-classic"}, timeout=20
+            )
             for _ in range(2)
         ]
         assert answers[0].status_code == 200

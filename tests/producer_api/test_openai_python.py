@@ -15,23 +15,16 @@ import pytest
 from openai import OpenAI
 from PIL import Image
 
-from ops.local.stack import Stack
-from tests.producer_api.whole import Whole, whole
+from tests.producer_api.whole import Whole
 
 pytestmark = [pytest.mark.system]
 
 PROMPT = "a red circle"
 
 
-@pytest.fixture(scope="module")
-def house(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    with whole(stack, tmp_path_factory.mktemp("openai"), EASEL_API_OPENAI_WAIT_S="4") as house:
-        yield house
-
-
 @pytest.fixture
-def client(house: Whole) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{house.url}/v1", api_key="acme", max_retries=0, timeout=60) as client:
+def client(whole_house: Whole) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{whole_house.url}/v1", api_key="acme", max_retries=0, timeout=60) as client:
         yield client
 
 
@@ -45,8 +38,8 @@ def size_of(image: Image.Image) -> tuple[int, int]:
     return image.size
 
 
-def task_of(house: Whole, response: Any) -> dict[str, Any]:
-    found = house.get(f"/v1/tasks/{response.headers['easel-request-id']}")
+def task_of(whole_house: Whole, response: Any) -> dict[str, Any]:
+    found = whole_house.get(f"/v1/tasks/{response.headers['easel-request-id']}")
     assert found.status_code == 200, found.text
     return dict(found.json())
 
@@ -62,7 +55,7 @@ def test_the_models_are_listed_with_their_aliases(client: OpenAI) -> None:
     assert unknown.value.code == "model_not_found"
 
 
-def test_two_pictures_in_base64(house: Whole, client: OpenAI) -> None:
+def test_two_pictures_in_base64(whole_house: Whole, client: OpenAI) -> None:
     raw = client.images.with_raw_response.generate(prompt=PROMPT, model="gpt-image-2", n=2, size="96x64")
     answer = raw.parse()
     assert answer.data is not None
@@ -75,7 +68,7 @@ def test_two_pictures_in_base64(house: Whole, client: OpenAI) -> None:
         "png",
         "opaque",
     )
-    task = task_of(house, raw)
+    task = task_of(whole_house, raw)
     assert answer.usage is not None
     assert answer.usage.total_tokens == answer.usage.output_tokens == task["cost_milliunits"] > 0
     assert task["model"] == "nothing"
@@ -95,10 +88,10 @@ def test_a_link_in_jpeg(client: OpenAI) -> None:
     assert Image.open(io.BytesIO(fetched.content)).format == "JPEG"
 
 
-def test_quality_is_steps_and_fields_of_ours_are_taken(house: Whole, client: OpenAI) -> None:
+def test_quality_is_steps_and_fields_of_ours_are_taken(whole_house: Whole, client: OpenAI) -> None:
     def made(**fields: Any) -> dict[str, Any]:
         raw = client.images.with_raw_response.generate(prompt=PROMPT, model="nothing", **fields)
-        return task_of(house, raw)
+        return task_of(whole_house, raw)
 
     costs = {quality: made(quality=quality)["cost_milliunits"] for quality in ("low", "auto", "high")}
     assert costs["low"] * 2 == costs["auto"] == costs["high"] / 2
@@ -216,14 +209,14 @@ def test_what_is_not_served_is_refused_by_name(client: OpenAI, fields: dict[str,
     assert refused.value.response.headers["x-should-retry"] == "false"
 
 
-def test_others_errors_are_those_that_the_client_knows(house: Whole, client: OpenAI) -> None:
+def test_others_errors_are_those_that_the_client_knows(whole_house: Whole, client: OpenAI) -> None:
     with pytest.raises(openai.AuthenticationError) as nobody:
         client.with_options(api_key="wrong").images.generate(prompt=PROMPT, model="nothing")
     assert nobody.value.code == "invalid_api_key"
     with pytest.raises(openai.NotFoundError) as unknown:
         client.images.generate(prompt=PROMPT, model="dall-e-3")
     assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
-    slow = client.with_options(api_key="slow")
+    slow = client.with_options(api_key="slow-python")
     slow.images.generate(prompt=PROMPT, model="nothing")
     with pytest.raises(openai.RateLimitError) as limited:
         slow.images.generate(prompt=PROMPT, model="nothing")
@@ -232,7 +225,7 @@ def test_others_errors_are_those_that_the_client_knows(house: Whole, client: Ope
     assert limited.value.response.headers["x-should-retry"] == "true"
 
 
-def test_who_waits_too_long_is_told_where_it_is_and_a_key_finds_it_again(house: Whole, client: OpenAI) -> None:
+def test_who_waits_too_long_is_told_where_it_is_and_a_key_finds_it_again(whole_house: Whole, client: OpenAI) -> None:
     asked: dict[str, Any] = {"prompt": PROMPT, "model": "nothing", "extra_body": slow_as("late")}
     with pytest.raises(openai.InternalServerError) as late:
         client.images.generate(**asked, extra_headers={"Idempotency-Key": "order-7"})
@@ -246,16 +239,16 @@ def test_who_waits_too_long_is_told_where_it_is_and_a_key_finds_it_again(house: 
     )
     assert again.headers["easel-request-id"] == id_
     assert again.parse().data
-    assert [end["request_id"] for end in house.ends("late")] == [id_]
+    assert [end["request_id"] for end in whole_house.ends("late")] == [id_]
 
 
-def test_without_a_key_the_client_is_told_not_to_repeat_it(house: Whole, client: OpenAI) -> None:
+def test_without_a_key_the_client_is_told_not_to_repeat_it(whole_house: Whole, client: OpenAI) -> None:
     with pytest.raises(openai.InternalServerError) as late:
         client.with_options(max_retries=2).images.generate(
             prompt=PROMPT, model="nothing", extra_body=slow_as("late, no key")
         )
     assert late.value.response.headers["x-should-retry"] == "false"
-    assert [end["kind"] for end in house.ends("late, no key")] == ["generation.succeeded"]
+    assert [end["kind"] for end in whole_house.ends("late, no key")] == ["generation.succeeded"]
 
 
 def test_a_stream_that_takes_too_long_ends_with_the_same_error(client: OpenAI) -> None:
@@ -266,7 +259,7 @@ def test_a_stream_that_takes_too_long_ends_with_the_same_error(client: OpenAI) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_who_leaves_has_it_canceled(house: Whole, client: OpenAI, stream: bool) -> None:
+def test_who_leaves_has_it_canceled(whole_house: Whole, client: OpenAI, stream: bool) -> None:
     who = f"left, stream {stream}"
     if stream:
         events = client.images.generate(
@@ -277,7 +270,7 @@ def test_who_leaves_has_it_canceled(house: Whole, client: OpenAI, stream: bool) 
     else:
         with pytest.raises(openai.APITimeoutError):
             client.with_options(timeout=1.0).images.generate(prompt=PROMPT, model="nothing", extra_body=slow_as(who))
-    assert [end["kind"] for end in house.ends(who)] == ["generation.canceled"]
+    assert [end["kind"] for end in whole_house.ends(who)] == ["generation.canceled"]
 
 
 def slow_as(who: str) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from tests.producer_api.support import ISSUER_SECRET
 from tests.stack import kafka_settings, store_settings
 from transport.objects import ObjectStore
 
-TENANTS = ("acme", "slow")
+SLOW = ("slow-python", "slow-node", "slow-classic")
+TENANTS = ("acme", *SLOW)
 USER, PASSWORD = "anna", "correct horse"
 MODELS: dict[str, Any] = {
     "version": 1,
@@ -48,7 +49,7 @@ MODELS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Whole:
-    """Where the API answers; a tenant's key is its name. Of the tenant ``slow`` one request a minute is taken."""
+    """Where the API answers; a tenant's key is its name. Of a tenant in ``SLOW`` one request a minute is taken."""
 
     url: str
     log: Path
@@ -108,7 +109,7 @@ async def _built(settings: Settings, folder: Path) -> House:
     file = json.loads(house.settings.tenants.read_text())
     for tenant in file["tenants"]:
         tenant["api_keys"] = [{"id": tenant["id"], "sha256": hashlib.sha256(tenant["id"].encode()).hexdigest()}]
-        if tenant["id"] == "slow":
+        if tenant["id"] in SLOW:
             tenant["limits"] = {"requests_per_minute": 1, "burst": 1}
     key = {"kid": "easel-api-1", "alg": "HS256", "secret_file": str(folder / "api.secret")}
     file["issuers"] = [{"id": "easel-api", "tenants": "*", "keys": [key]}]
