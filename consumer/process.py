@@ -15,6 +15,7 @@ from schemas.settings import Settings
 from schemas.yaml_file import ConfigError
 from transport.errors import Misconfigured, Unavailable
 from transport.logs import configure, logger, show_prompts
+from transport.tracing import tracing
 
 __all__ = ["EXIT_CONFIGURATION", "EXIT_TRY_AGAIN", "run_process"]
 
@@ -41,6 +42,7 @@ def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable
     try:
         settings = Settings()
         show_prompts(settings.log_prompts)
+        tracing.start(f"easel-{stage}", endpoint=settings.tracing.endpoint, installation=settings.installation)
         asyncio.run(_until_signal(serve, settings))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
@@ -59,6 +61,8 @@ def run_process(stage: str, serve: Callable[[Settings, asyncio.Event], Awaitable
     except Unavailable as error:
         log.critical("can't run now", reason=str(error))
         sys.exit(EXIT_TRY_AGAIN)
+    finally:
+        tracing.stop()
 
 
 async def _until_signal(serve: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings) -> None:

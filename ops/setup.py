@@ -22,7 +22,7 @@ from ops.local.minio import GO_REMEDY, built_minio, has_go
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOGS = ROOT / ".easel" / "logs"
-EXTRAS = "service,api,worker,local,dev"
+EXTRAS = "service,api,worker,local,tracing,dev"
 
 _PYTHON = VENV / "bin" / "python"
 _STAMP = VENV / ".easel-setup"

@@ -13,6 +13,7 @@ from producer_api.services import StartupError
 from schemas.settings import ApiSettings, Settings
 from schemas.yaml_file import ConfigError
 from transport.logs import configure, show_prompts
+from transport.tracing import tracing
 
 __all__ = ["main"]
 
@@ -30,6 +31,7 @@ def main() -> int:
         settings = Settings()
         show_prompts(settings.log_prompts)
         _log_to_file(settings.api)
+        tracing.start("easel-api", endpoint=settings.tracing.endpoint, installation=settings.installation)
         uvloop.run(run_api(settings))
     except ValidationError as error:
         # Not the error as it is: it repeats what was given, and that may be a secret.
@@ -38,6 +40,8 @@ def main() -> int:
         return _cannot_run(f"{name}: {first['msg']}")
     except (StartupError, ConfigError) as error:
         return _cannot_run(str(error))
+    finally:
+        tracing.stop()
     return 0
 
 

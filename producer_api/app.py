@@ -19,6 +19,7 @@ from producer_api.openapi import describe
 from producer_api.request_log import RequestLog
 from producer_api.routes import classic, events, generate, health, images, openai, removal, tasks, token, uploads
 from producer_api.services import Services
+from producer_api.traced import Traced
 from schemas.settings import Settings
 
 __all__ = ["create_app"]
@@ -27,7 +28,7 @@ __all__ = ["create_app"]
 class _App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """The framework's own answers to what it did not expect have the headers and the line in the log too."""
-        return RequestLog(SafeHeaders(super().build_middleware_stack()))
+        return Traced(RequestLog(SafeHeaders(super().build_middleware_stack())))
 
 
 def create_app(settings: Settings) -> FastAPI:

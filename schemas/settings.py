@@ -23,6 +23,7 @@ __all__ = [
     "GenerationSettings",
     "OutboundSettings",
     "Settings",
+    "TracingSettings",
     "WebhooksSettings",
 ]
 
@@ -151,6 +152,13 @@ class WebhooksSettings(Section):
     health_port: Port = 9103
 
 
+class TracingSettings(Section):
+    """Spans for OpenTelemetry."""
+
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$")] | None = None
+    """Where a collector takes OTLP over HTTP, such as ``http://127.0.0.1:4318``; nothing is traced without one."""
+
+
 class Settings(BaseSettings):
     """Everything that one process of an installation needs to know."""
 
@@ -176,6 +184,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     outbound: OutboundSettings = OutboundSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def settings_customise_sources(

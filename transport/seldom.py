@@ -1,4 +1,4 @@
-"""What the Kafka client repeats many times a second while a broker is away, said now and then instead."""
+"""What the clients repeat many times while a broker or a collector is away, said now and then instead."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import time
 __all__ = ["Seldom"]
 
 _EVERY_S = 30.0
-_CLIENT = "aiokafka"
+_CLIENTS = ("aiokafka", "opentelemetry")
 
 
 class Seldom(logging.Filter):
-    """Lets each message of the Kafka client through every 30 s at most. It belongs on a handler, not on a logger."""
+    """Lets each message of the clients through every 30 s at most. It belongs on a handler, not on a logger."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[tuple[str, int, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not record.name.startswith(_CLIENT):
+        if not record.name.startswith(_CLIENTS):
             return True
         # The template, not the text: the numbers in it differ each time.
         key = record.name, record.lineno, str(record.msg)[:80]

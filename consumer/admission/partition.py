@@ -20,6 +20,7 @@ from consumer.admission.outlook import demand_of
 from consumer.admission.restore import restore_partition
 from consumer.admission.rules import Rules
 from consumer.admission.state import PartitionState
+from consumer.admission.traced import trace_batch
 from consumer.faults import fault
 from consumer.fleet import BrokerClock
 from consumer.metrics import Metrics
@@ -29,6 +30,7 @@ from transport.errors import Fenced, Misconfigured, TransportError, Undecided
 from transport.group import GroupConsumer
 from transport.logs import logger
 from transport.records import Record, TopicPartition
+from transport.tracing import tracing
 from transport.transactions import FencedProducer
 
 __all__ = ["PartitionRunner"]
@@ -269,6 +271,8 @@ class PartitionRunner:
             at=lambda point: fault(f"admission.{point}"),
         )
         self._advanced = time.monotonic()
+        if tracing.on:
+            trace_batch(batch.messages, state, rules)
         self._decided_to = dict(state.next_offsets)
         count(self._metrics, rules, batch, self._advanced - began)
         self.gauges.show(state, rules, batch.tenants)

@@ -14,6 +14,7 @@ from consumer.generation.encoding import Encoder, Encoding, Picture
 from consumer.generation.jobs import Job
 from consumer.generation.outputs import Outputs, StoreFailedError
 from consumer.generation.reports import Reports
+from consumer.generation.traced import mark, trace_job
 from consumer.metrics import Metrics
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.outputs import Manifest, Output
@@ -105,7 +106,12 @@ class Finisher:
     async def _save(self, encoding: Encoding) -> Output:
         began = time.monotonic()
         try:
-            output = await self._outputs.save(encoding.picture, await encoding.file())
+            began_ns = time.time_ns()
+            file = await encoding.file()
+            mark(encoding.picture.job, "encode", began_ns, index=encoding.picture.index)
+            began_ns = time.time_ns()
+            output = await self._outputs.save(encoding.picture, file)
+            mark(encoding.picture.job, "upload", began_ns, index=encoding.picture.index)
         finally:
             self._unsaved -= 1
             if self._unsaved < MAX_UNSAVED:
@@ -175,5 +181,6 @@ class Finisher:
     def _end(self, job: Job, result: str, **facts: object) -> None:
         self._backlog.end(job)
         self._reports.forget([job])
+        trace_job(job, result)
         self._metrics.inc("easel_generation_jobs_total", result=result)
         _log.info("job ended", result=result, **facts, **job.log_facts())

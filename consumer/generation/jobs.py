@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,7 +22,7 @@ from schemas.requests import Parameters
 from schemas.tenants import TenantId
 from transport.records import Record, TopicPartition
 
-__all__ = ["Job", "JobKey", "Source", "read_job"]
+__all__ = ["Job", "JobKey", "Mark", "Source", "read_job"]
 
 JobKey = tuple[str, str, int]
 """Tenant, request id, attempt."""
@@ -39,6 +41,15 @@ class Source:
     @property
     def nbytes(self) -> int:
         return self.pixels.nbytes + (0 if self.mask is None else self.mask.nbytes)
+
+
+class Mark(NamedTuple):
+    """A part of a job, for its trace; times in ns since 1970."""
+
+    name: str
+    began_ns: int
+    ended_ns: int
+    attributes: dict[str, str | int]
 
 
 @dataclass(eq=False, slots=True)
@@ -78,6 +89,10 @@ class Job:
     """Not wanted any more because its tenant says so, who is to hear how far it came."""
     closing: bool = False
     """The engine is done with it, and its outcome, if one is wanted, is on its way."""
+
+    taken_ns: int = field(default_factory=time.time_ns)
+    """When it came here, since 1970."""
+    marks: list[Mark] = field(default_factory=list)
 
     @property
     def key(self) -> JobKey:

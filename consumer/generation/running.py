@@ -16,6 +16,7 @@ from consumer.generation.joining import RowRunner
 from consumer.generation.pace import Pace
 from consumer.generation.pieces import batch_of, by_job, name_of
 from consumer.generation.reports import Reports
+from consumer.generation.traced import mark
 from consumer.generation.verdicts import Verdicts
 from consumer.metrics import Metrics
 from schemas.catalog import ModelCard
@@ -130,6 +131,7 @@ class EngineLoop:
             self.pace.progress(work / (key.steps - key.skipped), time.monotonic())
             self._on_step(step, jobs)
 
+        began_ns = time.time_ns()
         try:
             done = await self._engine.generate(batch_of(key, pieces), on_step, self._on_left)
         except EngineLostError as error:
@@ -138,6 +140,8 @@ class EngineLoop:
         except EngineError as error:
             self._verdicts.failed(key, jobs, error)
         else:
+            for job in jobs:
+                mark(job, "engine", began_ns, batch_images=len(pieces))
             self._made(jobs, pieces, done)
 
     def _on_left(self, name: str, steps: int) -> None:

@@ -25,6 +25,7 @@ from transport.group import GroupConsumer
 from transport.logs import logger
 from transport.outbound import OutboundPolicy
 from transport.records import Outgoing, Record, TopicPartition
+from transport.tracing import tracing
 from transport.transactions import FencedProducer
 
 __all__ = ["WebhookPartition"]
@@ -232,10 +233,24 @@ class WebhookPartition:
 
     async def _post(self, owed: Owed) -> None:
         async with self._slots:
-            began = time.monotonic()
+            began, began_ns = time.monotonic(), time.time_ns()
             target = target_of(owed, self._endpoints())
             answer = await attempt(owed, target, policy=self._policy, timeout_s=self._settings.webhooks.timeout_s)
             fault("webhooks.after_post")
+            tracing.span(
+                "POST webhook",
+                owed.traceparent,
+                began_ns,
+                kind="client",
+                attributes={
+                    "http.request.method": "POST",
+                    "http.response.status_code": answer.status or 0,
+                    "easel.tenant": owed.tenant,
+                    "easel.event": owed.type,
+                    "easel.attempt": owed.attempts + 1,
+                },
+                error=None if answer.well else "not_delivered",
+            )
         result = "ok" if answer.well else "no_answer" if answer.status is None else f"{answer.status // 100}xx"
         self._metrics.inc("easel_webhooks_attempts_total", tenant=owed.tenant, result=result)
         self._metrics.observe("easel_webhooks_attempt_seconds", time.monotonic() - began)

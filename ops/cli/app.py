@@ -28,6 +28,7 @@ from ops.cli import (
     submit,
     top,
     topics,
+    trace,
     usage,
     watch,
 )
@@ -121,6 +122,7 @@ app.command(
     rich_help_panel=_CARE,
     epilog=epilog("easel asyncapi", "easel asyncapi --write docs", "easel asyncapi --against docs/asyncapi.yaml"),
 )(asyncapi.asyncapi)
+app.command("trace", rich_help_panel=_CARE, epilog=epilog("easel trace --out trace.png"))(trace.trace)
 app.command("schema", rich_help_panel=_CARE, epilog=epilog("easel schema tenants"))(schema.schema)
 
 

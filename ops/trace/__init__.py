@@ -1,0 +1,1 @@
+"""A collector of spans for one machine, and the picture of a trace."""
