@@ -9,14 +9,14 @@ COPY transport ./transport
 COPY consumer ./consumer
 COPY producer_api ./producer_api
 COPY ops ./ops
-RUN pip install --constraint constraints.txt ".[service,api]"
+RUN pip install --constraint constraints.txt ".[service,api,tracing]"
 COPY models.yaml ./
 USER easel
 CMD ["easel", "--help"]
 
 FROM service AS worker
 USER root
-RUN pip install --constraint constraints.txt ".[service,worker]"
+RUN pip install --constraint constraints.txt ".[service,worker,tracing]"
 COPY models ./models
 USER easel
 CMD ["easel", "worker"]
