@@ -87,7 +87,8 @@ def examine(
         held = quota.hold(account, tenant, cost, at_ms)
         _require_room(tenant, waiting)
     except QuotaExceeded as refusal:
-        return Examined(card, parameters, cost, waiting, account, refusal, hit)
+        # Without the frames it was raised through: they hold the batch, and what holds them here holds it for ever.
+        return Examined(card, parameters, cost, waiting, account, refusal.with_traceback(None), hit)
     return Examined(card, parameters, cost, waiting, held, hit=hit)
 
 

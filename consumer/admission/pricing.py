@@ -24,7 +24,8 @@ def priced(
     try:
         examined = examine(state, submission, request, rules, fleet)
     except EaselError as error:
-        refusal, cached = error, False
+        # Without the frames it was raised through: this one is among them, and would hold itself.
+        refusal, cached = error.with_traceback(None), False
         cost, position = _price(submission, request, rules), state.waiting_of(submission.tenant.id)
     else:
         refusal, cached = examined.refusal, examined.hit is not None

@@ -26,7 +26,7 @@ from transport.records import Record
 
 __all__ = ["MOST_GROWTH_MIB", "Hostile", "Numbers"]
 
-MOST_GROWTH_MIB = 64
+MOST_GROWTH_MIB = 48
 """What admission may have grown from the first fifth of a run to its last: room for a batch of the largest records."""
 
 _HEALTH: dict[Stage, str] = {
