@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import sys
 
 import uvloop
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 EXIT_CONFIGURATION = 78
 """Something that only a person can mend (``EX_CONFIG`` of sysexits.h): restarting does not help."""
 
+_FILES_BESIDE = 256
+"""Connections to Kafka and the store, temporary files, the log."""
+
 
 def main() -> int:
     """Run until SIGTERM or SIGINT. Returns the exit code: 0 after a clean end, 78 for settings that can't work."""
@@ -32,6 +36,7 @@ def main() -> int:
         show_prompts(settings.log_prompts)
         _log_to_file(settings.api)
         tracing.start("easel-api", endpoint=settings.tracing.endpoint, installation=settings.installation)
+        _allow_files(settings.api.connections)
         uvloop.run(run_api(settings))
     except ValidationError as error:
         # Not the error as it is: it repeats what was given, and that may be a secret.
@@ -52,6 +57,17 @@ def _log_to_file(api: ApiSettings) -> None:
         configure(file=api.log_file, file_bytes=api.log_file_mib * 2**20, files=api.log_files)
     except OSError as error:
         raise StartupError(f"EASEL_API_LOG_FILE: {api.log_file} can't be written: {error.strerror}") from None
+
+
+def _allow_files(connections: int) -> None:
+    """Raise the soft limit of open files, which is often 1,024, as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _FILES_BESIDE
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning("only %d files may be open: fewer than EASEL_API_CONNECTIONS=%d needs", most, connections)
 
 
 def _cannot_run(why: str) -> int:

@@ -15,6 +15,7 @@ __all__ = [
     "EXTENSIONS",
     "MAX_SOURCE_BYTES",
     "MAX_SOURCE_PIXELS",
+    "SOURCES",
     "content_hash",
     "format_of",
     "require_own_source",
@@ -22,6 +23,8 @@ __all__ = [
     "source_prefix",
 ]
 
+SOURCES = "sources/"
+"""The prefix of what all tenants have given."""
 MAX_SOURCE_BYTES = 32 * 2**20
 MAX_SOURCE_PIXELS = 32 * 2**20
 """A file of some kilobytes may say that it is a picture of gigabytes: refused before anything is unpacked."""
@@ -35,7 +38,7 @@ _HASH = re.compile(r"([0-9a-f]{64}|[0-9a-f]{16})\.[a-z]+\Z")
 
 def source_prefix(tenant: str) -> str:
     """Whatever a tenant has given lies under this prefix."""
-    return f"sources/{tenant}/"
+    return f"{SOURCES}{tenant}/"
 
 
 def source_key(tenant: str, sha256: str, extension: str) -> str:

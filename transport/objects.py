@@ -23,6 +23,7 @@ from urllib3.exceptions import HTTPError
 
 from schemas.connection import StoreSettings
 from transport.errors import Misconfigured, NotFound, TransportError, Unavailable
+from transport.expiry import with_expiry
 
 __all__ = ["ObjectInfo", "ObjectStore"]
 
@@ -89,6 +90,15 @@ class ObjectStore:
                 return False
             raise
         return True
+
+    async def expire(self, prefix: str, days: int) -> None:
+        """Has the store delete what is under ``prefix`` so many days after it was written. Other rules stay.
+
+        Between two who do this at the same time, the later one wins.
+        """
+        doing = f"setting the expiry of {prefix}"
+        rules = await self._call(doing, self._client.get_bucket_lifecycle, self._bucket)
+        await self._call(doing, self._client.set_bucket_lifecycle, self._bucket, with_expiry(rules, prefix, days))
 
     async def put(self, key: str, data: bytes, *, content_type: str, metadata: Mapping[str, str] | None = None) -> None:
         """Stores ``data`` under ``key``, whole or not at all. ``metadata`` is ASCII."""

@@ -25,6 +25,7 @@ from ops.cli import (
     removal,
     schema,
     serve,
+    store,
     submit,
     top,
     topics,
@@ -106,6 +107,7 @@ app.command(
     epilog=epilog("easel audit", "easel audit --since 7d --tenant atelier", "easel audit --since 2026-11-01 --json"),
 )(audit.audit)
 app.add_typer(topics.app, name="topics", rich_help_panel=_CARE)
+app.command("store", rich_help_panel=_CARE, epilog=epilog("easel store", "easel store --sources-days 7"))(store.store)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=_CARE)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=_CARE)
 app.add_typer(keys.app, name="keys", rich_help_panel=_CARE)

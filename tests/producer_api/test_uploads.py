@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import resource
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,8 @@ async def test_twenty_megabytes_do_not_pass_through_memory(nowhere: Installation
     picture = file_of(noise(2_640, 2_640))
     assert len(picture) > 20_000_000
     settings, port = nowhere.settings, free_port()
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, files[1]))
     keys = settings.store
     assert keys.access_key is not None
     assert keys.secret_key is not None
@@ -155,6 +158,7 @@ async def test_twenty_megabytes_do_not_pass_through_memory(nowhere: Installation
         },
         module="producer_api",
     ).start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, files)
     try:
         await stage.until(lambda: stage.get("/health/live")[0] == 200, 60, "it does not answer")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
@@ -167,6 +171,8 @@ async def test_twenty_megabytes_do_not_pass_through_memory(nowhere: Installation
                 assert answered.json()["bytes"] > 20_000_000
             assert peak_mib(stage.pid) - before < 16
             assert psutil.Process(stage.pid).children() == []
+            # It may be started with few files, and needs one for each connection.
+            assert psutil.Process(stage.pid).rlimit(psutil.RLIMIT_NOFILE)[0] >= settings.api.connections
     finally:
         stage.kill()
 
