@@ -106,4 +106,5 @@ async def main() -> None:
                 await take(database, partition, records)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
+import runpy
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+import psycopg.sql
 import pytest
+from aiokafka import ConsumerRecord, TopicPartition
 
 from schemas.settings import Settings
 from tests.docs.pages import blocks
 from tests.examples.commands import EXAMPLES
 from tests.examples.postgres import postgres
 from tests.house import TERMINAL, House
+from tests.stack import fresh_name
 
 FOLDER = EXAMPLES / "postgres"
 [SCHEMA, RUN] = next(block.text.splitlines() for block in blocks("examples/README.md") if "schema.sql" in block.text)
@@ -63,14 +69,28 @@ class Downstream:
             self.kill(name)
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, Path]]:
+    with postgres() as found:
+        yield found
+
+
 @pytest.fixture
-def database() -> Iterator[psycopg.Connection]:
-    with postgres() as (url, programs):
-        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-        environment = {**os.environ, "DATABASE_URL": url, "PATH": path}
-        subprocess.run(["bash", "-c", SCHEMA], cwd=FOLDER, env=environment, check=True, timeout=LIMIT_S)
-        with psycopg.connect(url, autocommit=True) as connection:
-            yield connection
+def url(server: tuple[str, Path]) -> str:
+    """A database of its own, with the tables of the example."""
+    (root, programs), name = server, fresh_name()
+    with psycopg.connect(root, autocommit=True) as connection:
+        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+    url = f"{root.rpartition('/')[0]}/{name}"
+    environment = {**os.environ, "DATABASE_URL": url, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["bash", "-c", SCHEMA], cwd=FOLDER, env=environment, check=True, timeout=LIMIT_S)
+    return url
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
 
 
 def rows(database: psycopg.Connection, query: LiteralString, *values: str) -> list[tuple[Any, ...]]:
@@ -84,12 +104,36 @@ async def until(enough: Callable[[], bool], downstream: Downstream) -> None:
         await asyncio.sleep(0.002)
 
 
+def succeeded(offset: int) -> ConsumerRecord[bytes, bytes]:
+    request_id = str(uuid.UUID(int=offset))
+    data = {"tenant": "acme", "request_id": request_id, "cost_milliunits": 7, "outputs": []}
+    headers = (("ce_id", request_id.encode()), ("ce_type", b"easel.generation.succeeded.v1"))
+    return ConsumerRecord("results", 0, offset, 0, 1, b"acme", json.dumps(data).encode(), None, 4, 1, headers)
+
+
+async def test_an_instance_that_was_thought_dead_changes_nothing_when_it_comes_back(
+    url: str, database: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    take = runpy.run_path(str(FOLDER / "downstream.py"))["take"]
+    partition, records = TopicPartition("results", 0), [succeeded(offset) for offset in range(8)]
+    async with (
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as old,
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as new,
+    ):
+        await take(old, partition, records[:3])
+        await take(new, partition, records)
+        await take(old, partition, records[3:5])
+        await asyncio.gather(take(old, partition, records[5:]), take(new, partition, records[7:]))
+    assert rows(database, "SELECT next_offset FROM easel_positions") == [(8,)]
+    assert rows(database, "SELECT requests, milliunits FROM easel_spent") == [(8, 56)]
+
+
 @pytest.mark.system
 async def test_killed_at_random_it_misses_nothing_and_takes_nothing_twice(
-    settings: Settings, database: psycopg.Connection, tmp_path: Path
+    settings: Settings, url: str, database: psycopg.Connection, tmp_path: Path
 ) -> None:
     house = await House.build(settings, tmp_path)
-    url = f"postgresql://easel@127.0.0.1:{database.info.port}/postgres"
     downstream = Downstream(house, url, tmp_path)
     chance = random.Random(7)
 
