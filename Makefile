@@ -3,13 +3,15 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint audit sbom bench clean
 
 help:
 	@echo "make setup   a virtual environment, Kafka's jars and MinIO (once; the other targets call it)"
 	@echo "make demo    the whole way on real parts: signed requests in, pictures and a usage table out"
 	@echo "make test    the tests, against a real Kafka and a real object store"
 	@echo "make lint    ruff and mypy --strict"
+	@echo "make audit   the packages beside easel: as pinned, listed, and without known vulnerabilities where those can be had"
+	@echo "make sbom    docs/sbom.json, the list of them (CycloneDX), made anew"
 	@echo "make bench   throughput and latency, as ratios against bare loops"
 	@echo "make clean   stop what runs here, and remove what these targets made"
 
@@ -29,9 +31,16 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+audit: setup
+	@$(BIN)/python -m ops.dependencies audit
+
+sbom: setup
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install -q -r ops/audit-tools.txt; }
+	@$(BIN)/python -m ops.dependencies sbom
+
 bench: setup
 	@$(BIN)/easel bench
 
 clean:
 	@if test -x $(BIN)/easel; then $(BIN)/easel down; fi
-	rm -rf .venv .easel easel-out .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-audit .easel easel-out .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

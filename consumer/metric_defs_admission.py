@@ -216,4 +216,11 @@ ADMISSION: tuple[Definition, ...] = (
         "Times tenants.yaml or models.yaml was read again (applied, refused).",
         "refused: the log names file, line and field; the old version goes on.",
     ),
+    gauge(
+        "easel_tenants_version",
+        "version",
+        (),
+        "Version of tenants.yaml by which this instance decides.",
+        "Lower than the file's: see `easel_tenants_reload_total`. Wait for it before a new key signs.",
+    ),
 )

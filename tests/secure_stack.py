@@ -91,5 +91,10 @@ class Site:
         store = self.store(user) if has_keys else self.store().model_copy(update=nobody)
         return Settings(kafka=self.kafka(user), store=store)
 
+    def settings_with(self, user: str, password: str, store_secret: str) -> Settings:
+        """Both, as a user that was made by hand."""
+        keys = {"access_key": SecretStr(user), "secret_key": SecretStr(store_secret)}
+        return Settings(kafka=self.kafka(user, password=password), store=self.store().model_copy(update=keys))
+
     def secret(self, name: str) -> str:
         return (self.directory / "users" / name).read_text().strip()

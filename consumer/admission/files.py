@@ -39,6 +39,7 @@ class RuleFiles:
         self.catalog: Catalog = load_catalog(settings.models)
         self._missing: frozenset[str] = frozenset(self.directory.own_topics())
         self._refused: dict[str, str] = {}
+        metrics.set("easel_tenants_version", self.directory.version)
         self._rules = lru_cache(maxsize=None)(self._make_rules)
 
     def rules(self, partition: int) -> Rules:
@@ -92,6 +93,7 @@ class RuleFiles:
         self.directory.require_successor(new)
         self._missing |= frozenset(new.own_topics()) - frozenset(self.directory.own_topics())
         self.directory = new
+        self._metrics.set("easel_tenants_version", new.version)
 
     def _reload_models(self) -> None:
         new = load_catalog(self._settings.models)
