@@ -125,6 +125,7 @@ async def test_an_instance_that_was_thought_dead_changes_nothing_when_it_comes_b
         await take(new, partition, records)
         await take(old, partition, records[3:5])
         await asyncio.gather(take(old, partition, records[5:]), take(new, partition, records[7:]))
+        await take(old, partition, records[2:4])
     assert rows(database, "SELECT next_offset FROM easel_positions") == [(8,)]
     assert rows(database, "SELECT requests, milliunits FROM easel_spent") == [(8, 56)]
 
