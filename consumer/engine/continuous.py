@@ -86,6 +86,9 @@ class _Shared:
         self._part = part
         self._method = method
 
+    # Pipelines ask what kind of autoencoder or denoiser they have.
+    __class__ = property(lambda self: type(self._part))
+
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return _wait_for(Call(self._part, arguments, named))
 

@@ -78,4 +78,4 @@ def keep_unmasked(batch: Batch, images: npt.NDArray[np.float32]) -> npt.NDArray[
 
 def _blends(pipeline: Any) -> bool:
     """Whether it is one of SDXL's kind whose latents are not SDXL's: the inpainting form wants 4 channels, or 9."""
-    return type(getattr(pipeline, "vae", None)) is AutoencoderTiny and pipeline.vae.config.latent_channels != 4
+    return isinstance(getattr(pipeline, "vae", None), AutoencoderTiny) and pipeline.vae.config.latent_channels != 4

@@ -102,4 +102,8 @@ def _parted(found: Any, counts: Sequence[int]) -> list[Any]:
     if isinstance(found, list):
         ends = [sum(counts[: index + 1]) for index in range(len(counts))]
         return [found[end - rows : end] for end, rows in zip(ends, counts, strict=True)]
+    if isinstance(found, dict):
+        # The libraries' outputs with names: a dict that is made by its names, and has them as attributes too.
+        parts = {name: _parted(value, counts) for name, value in found.items()}
+        return [type(found)(**{name: each[row] for name, each in parts.items()}) for row in range(len(counts))]
     raise TypeError(f"a model returned {type(found).__name__}, which has no rows")
