@@ -16,7 +16,7 @@ from producer_api.soon import soon
 from schemas.outputs import Output
 from transport.errors import NotFound
 
-__all__ = ["inlined"]
+__all__ = ["filled", "inlined", "is_there"]
 
 
 async def inlined(
@@ -26,7 +26,7 @@ async def inlined(
 
     A picture that is no longer in the store has neither. Raises ``Unavailable`` when the store does not answer.
     """
-    there = await asyncio.gather(*(_is_there(services, image) for image in images))
+    there = await asyncio.gather(*(is_there(services, image) for image in images))
     marks: dict[str, Output] = {}
     for image, found in zip(images, there, strict=True):
         image.url = image.expires_at = None
@@ -34,6 +34,13 @@ async def inlined(
             image.b64_json = secrets.token_hex(16)
             marks[image.b64_json] = image
     text = document.model_dump_json(by_alias=True, exclude_none=True)
+    return filled(services, text, marks, status=status, headers=headers)
+
+
+def filled(
+    services: Services, text: str, marks: Mapping[str, Output], *, status: int, headers: Mapping[str, str]
+) -> StreamingResponse:
+    """``text`` with each mark in it replaced by its picture in base64; no more than a piece of one is in memory."""
     size = len(text.encode()) + sum(_base64_size(image.bytes) - len(mark) for mark, image in marks.items())
     return StreamingResponse(
         _pieces(services, text, marks),
@@ -43,7 +50,8 @@ async def inlined(
     )
 
 
-async def _is_there(services: Services, image: Output) -> bool:
+async def is_there(services: Services, image: Output) -> bool:
+    """Whether the store has the picture. Raises ``Unavailable``."""
     try:
         return (await soon(services.objects.stat(image.key))).size == image.bytes
     except NotFound:

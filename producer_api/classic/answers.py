@@ -7,11 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from producer_api.answers import State, Task, ending_of
-from producer_api.pictures import picture_url
-from producer_api.services import Services
+from producer_api.answers import Image, State, Task
 from schemas.errors import ErrorBody
-from schemas.events import Succeeded
 
 __all__ = ["STATUSES", "ClassicTask", "classic_task"]
 
@@ -55,29 +52,20 @@ class ClassicTask(BaseModel):
     error: ClassicError | None = None
 
 
-async def classic_task(services: Services, tenant: str, task: Task) -> ClassicTask:
+def classic_task(task: Task) -> ClassicTask:
     """A task as their clients read it."""
     return ClassicTask(
         task_id=task.id,
         status=STATUSES[task.state],
-        images=await _images(services, tenant, task),
+        images=[_image(one) for one in task.outputs or ()],
         progress=None if task.progress is None else 100 * task.progress.step // task.progress.steps,
         created_at=task.created_at,
         error=None if task.error is None else _error(task.error),
     )
 
 
-async def _images(services: Services, tenant: str, task: Task) -> list[ClassicImage]:
-    if task.state != "succeeded" or task.outputs is None:
-        return []
-    row = await services.tracker.row(tenant, task.id)
-    ending = None if row is None else ending_of(row)
-    if not isinstance(ending, Succeeded):
-        return []
-    return [
-        ClassicImage(url=picture_url(services, one), seed=one.seed, width=one.width, height=one.height)
-        for one in ending.outputs
-    ]
+def _image(image: Image) -> ClassicImage:
+    return ClassicImage(url=image.url or image.path, seed=image.seed, width=image.width, height=image.height)
 
 
 def _error(error: ErrorBody) -> ClassicError:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Literal
 
+from fastapi import Response
 from pydantic import BaseModel
 
+from producer_api.answers import Task
+from producer_api.errors import ApiError
+from producer_api.inlining import filled, is_there
 from producer_api.openai.body import ImagesBody, Quality
-from producer_api.pictures import picture_bytes, picture_url
+from producer_api.pictures import picture_bytes
 from producer_api.services import Services
-from schemas.events import Succeeded
+from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.outputs import Output
 from schemas.previews import GenerationPreview
 
@@ -77,35 +82,38 @@ class Completed(_Made):
     usage: Usage
 
 
-async def answer_of(services: Services, body: ImagesBody, ended: Succeeded) -> ImagesAnswer:
-    """The pictures of a request, as links or whole. Raises ``TransportError``."""
-    first = ended.outputs[0]
-    whole = body.response_format == "b64_json"
-    pictures = [
-        Picture(b64_json=await _base64(services, output)) if whole else Picture(url=picture_url(services, output))
-        for output in ended.outputs
-    ]
-    return ImagesAnswer(
+async def answer_of(services: Services, body: ImagesBody, task: Task, headers: Mapping[str, str]) -> Response:
+    """The pictures of a request that has them, as links or whole. Raises ``TransportError``."""
+    outputs = task.outputs or []
+    marks: dict[str, Output] = {}
+    if body.response_format == "b64_json":
+        for output in outputs:
+            await _require(services, output)
+            marks[secrets.token_hex(16)] = output
+    pictures = [Picture(b64_json=mark) for mark in marks] or [Picture(url=output.url) for output in outputs]
+    answer = ImagesAnswer(
         created=int(time.time()),
         data=pictures,
-        output_format=_format(first),
+        output_format=_format(outputs[0]),
         quality=body.tier,
-        size=f"{first.width}x{first.height}",
-        usage=_usage(ended.cost_milliunits),
+        size=f"{outputs[0].width}x{outputs[0].height}",
+        usage=_usage(task.cost_milliunits or 0),
     )
+    return filled(services, answer.model_dump_json(exclude_none=True), marks, status=200, headers=headers)
 
 
-async def completed(services: Services, body: ImagesBody, route: Route, ended: Succeeded, index: int) -> Completed:
+async def completed(services: Services, body: ImagesBody, route: Route, task: Task, index: int) -> Completed:
     """The event of one picture: the cost is divided among them, to the milli-unit. Raises ``TransportError``."""
-    output = ended.outputs[index]
+    outputs = task.outputs or []
+    output = outputs[index]
     return Completed(
         type=f"{route}.completed",
-        b64_json=await _base64(services, output),
+        b64_json=base64.b64encode(await picture_bytes(services, output)).decode(),
         created_at=int(time.time()),
         output_format=_format(output),
         quality=body.tier,
         size=f"{output.width}x{output.height}",
-        usage=_usage(_shares(ended.cost_milliunits, ended.outputs)[index]),
+        usage=_usage(_share(task.cost_milliunits or 0, len(outputs), index)),
     )
 
 
@@ -122,8 +130,12 @@ def partial_of(body: ImagesBody, route: Route, preview: GenerationPreview, index
     )
 
 
-async def _base64(services: Services, output: Output) -> str:
-    return base64.b64encode(await picture_bytes(services, output)).decode()
+async def _require(services: Services, output: Output) -> None:
+    if not await is_there(services, output):
+        error = ErrorBody(
+            message="the picture is no longer in the store", type=ErrorType.NOT_FOUND, code=Code.NOT_FOUND
+        )
+        raise ApiError(error, status=410)
 
 
 def _format(output: Output) -> str:
@@ -134,6 +146,6 @@ def _usage(milliunits: int) -> Usage:
     return Usage(output_tokens=milliunits, total_tokens=milliunits)
 
 
-def _shares(whole: int, outputs: Sequence[Output]) -> list[int]:
-    share, rest = divmod(whole, len(outputs))
-    return [share + (index < rest) for index in range(len(outputs))]
+def _share(whole: int, parts: int, index: int) -> int:
+    share, rest = divmod(whole, parts)
+    return share + (index < rest)

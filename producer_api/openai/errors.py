@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import ceil
 
 from fastapi import Response
@@ -23,6 +24,9 @@ THEIR_CODES: dict[str, str] = {
 }
 """Codes that programs look for, by ours. The others stay as they are."""
 
+_LIMITS = {"requests_per_minute": "requests", "milliunits_per_day": "tokens"}
+_QUOTA = re.compile(r'"(\w+)";q=(\d+)')
+_LEFT = re.compile(r'"(\w+)";r=(\d+)(?:;t=(\d+))?')
 _WORTH_ANOTHER_TRY = frozenset({Code.RATE_LIMITED, Code.QUEUE_FULL, Code.SERVICE_UNAVAILABLE})
 _LONGEST_WAIT_S = 60
 
@@ -44,8 +48,15 @@ class OpenAIRoute(Dialect):
         )
 
     def finished(self, response: Response, seconds: float) -> Response:
-        """Every answer, with the time that it took."""
+        """Every answer, with the time that it took, and the limits under their names."""
         response.headers["openai-processing-ms"] = str(ceil(seconds * 1000))
+        whole = dict(_QUOTA.findall(response.headers.get("RateLimit-Policy", "")))
+        for name, left, until_s in _LEFT.findall(response.headers.get("RateLimit", "")):
+            if name in _LIMITS and name in whole:
+                response.headers[f"x-ratelimit-limit-{_LIMITS[name]}"] = whole[name]
+                response.headers[f"x-ratelimit-remaining-{_LIMITS[name]}"] = left
+                if until_s:
+                    response.headers[f"x-ratelimit-reset-{_LIMITS[name]}"] = f"{until_s}s"
         return response
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from producer_api.errors import ApiError, as_api_error
+from producer_api.finding import find_task
 from producer_api.openai.answers import Route, completed, partial_of
 from producer_api.openai.body import ImagesBody
 from producer_api.openai.errors import in_their_words
-from producer_api.openai.waiting import abandon, events_of, late, outcome
+from producer_api.openai.waiting import abandon, events_of, late, made
 from producer_api.services import Services
 from producer_api.watching import Watched
-from schemas.events import Canceled, Failed, Rejected, Succeeded
 from schemas.previews import GenerationPreview
 
 __all__ = ["stream"]
@@ -58,12 +58,9 @@ async def _told(
                     case GenerationPreview() if _is_due(event, shown, body.partial_images):
                         yield _text(partial_of(body, route, event, shown))
                         shown += 1
-                    case Rejected() | Succeeded() | Failed() | Canceled():
-                        ended = outcome(event)
-                        for index in range(len(ended.outputs)):
-                            yield _text(await completed(services, body, route, ended, index))
-                        return
-        raise late(services, id_, keyed=keyed)
+        task = made(services, await find_task(services, tenant, id_), id_, keyed=keyed)
+        for index in range(len(task.outputs or ())):
+            yield _text(await completed(services, body, route, task, index))
     except TimeoutError:
         yield _error(late(services, id_, keyed=keyed))
     except Exception as error:

@@ -8,31 +8,44 @@ from collections.abc import AsyncGenerator
 
 from fastapi import Request
 
-from producer_api.answers import ending_of
+from producer_api.answers import FINAL, Task
 from producer_api.asking import ask
+from producer_api.connected import while_connected
 from producer_api.errors import ApiError
+from producer_api.finding import find_task
 from producer_api.services import Services
-from producer_api.submitting import REQUEST_ID
+from producer_api.submitting import REQUEST_ID, until_ended
 from producer_api.watching import Watched
 from producer_api.wire import Terminal
 from schemas.errors import Code, ErrorBody, ErrorType
-from schemas.events import Canceled, Failed, Rejected, Succeeded
+from schemas.events import Rejected
 from schemas.requests import CancelRequest
 
-__all__ = ["abandon", "events_of", "late", "outcome", "until_outcome"]
+__all__ = ["abandon", "events_of", "late", "made", "until_made"]
 
 log = logging.getLogger(__name__)
 
 _abandoning: set[asyncio.Task[None]] = set()
 
 
+async def until_made(services: Services, tenant: str, id_: str, request: Request, *, keyed: bool) -> Task:
+    """The request, once its pictures are made.
+
+    Raises ``ApiError``: what it failed with; 504 after ``EASEL_API_OPENAI_WAIT_S``, and 503 when this process is to
+    end: then the request goes on. A caller who leaves has it canceled, unless an idempotency key lets them find it.
+    """
+    wait_s = services.settings.api.openai_wait_s
+    task = await while_connected(request, until_ended(services, tenant, id_, within_s=wait_s))
+    if task is None and not keyed:
+        abandon(services, tenant, id_)
+    return made(services, task, id_, keyed=keyed)
+
+
 async def events_of(services: Services, tenant: str, id_: str) -> AsyncGenerator[Watched, None]:
-    """What happens to a request, to its end."""
+    """What happens to a request from now on, to its end; nothing when it has ended."""
     with services.tracker.watch(tenant, id_) as watch:
-        row = await services.tracker.row(tenant, id_)
-        ending = None if row is None else ending_of(row)
-        if ending is not None:
-            yield ending
+        task = await find_task(services, tenant, id_)
+        if task is not None and task.state in FINAL:
             return
         while True:
             await watch.news()
@@ -42,39 +55,19 @@ async def events_of(services: Services, tenant: str, id_: str) -> AsyncGenerator
                     return
 
 
-async def until_outcome(services: Services, tenant: str, id_: str, request: Request, *, keyed: bool) -> Succeeded:
-    """The success of a request.
-
-    Raises ``ApiError``: what it failed with; 504 after ``EASEL_API_OPENAI_WAIT_S``, and 503 when this process is to
-    end: then the request goes on. A caller who leaves has it canceled, unless an idempotency key lets them find it.
-    """
-    end = asyncio.create_task(_end(services, tenant, id_))
-    left = asyncio.create_task(_left(request))
-    closing = asyncio.create_task(services.closing.wait())
-    waiting = (end, left, closing)
-    try:
-        await asyncio.wait(waiting, timeout=services.settings.api.openai_wait_s, return_when=asyncio.FIRST_COMPLETED)
-        if end.done():
-            return outcome(end.result())
-        if left.done() and not keyed:
-            abandon(services, tenant, id_)
+def made(services: Services, task: Task | None, id_: str, *, keyed: bool) -> Task:
+    """``task``, if it has pictures. Raises ``ApiError`` for anything else."""
+    if task is None or task.state not in FINAL:
         raise late(services, id_, keyed=keyed)
-    finally:
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-
-
-def outcome(ended: Terminal | Rejected) -> Succeeded:
-    """The success, if it is one. Raises ``ApiError`` for anything else."""
-    match ended:
-        case Succeeded():
-            return ended
-        case Failed() | Rejected():
-            raise ApiError(ended.error)
-        case Canceled():
-            error = ErrorBody(message="it was canceled", type=ErrorType.INVALID_REQUEST, code=Code.CANCELED)
-            raise ApiError(error, status=409)
+    if task.error is not None:
+        raise ApiError(task.error)
+    if task.state == "canceled":
+        error = ErrorBody(message="it was canceled", type=ErrorType.INVALID_REQUEST, code=Code.CANCELED)
+        raise ApiError(error, status=409)
+    if not task.outputs:
+        error = ErrorBody(message="its pictures were deleted", type=ErrorType.NOT_FOUND, code=Code.NOT_FOUND)
+        raise ApiError(error, status=410)
+    return task
 
 
 def late(services: Services, id_: str, *, keyed: bool) -> ApiError:
@@ -101,15 +94,3 @@ def abandon(services: Services, tenant: str, id_: str) -> None:
     task = asyncio.create_task(cancel())
     _abandoning.add(task)
     task.add_done_callback(_abandoning.discard)
-
-
-async def _end(services: Services, tenant: str, id_: str) -> Terminal | Rejected:
-    async for event in events_of(services, tenant, id_):
-        if isinstance(event, Rejected | Terminal):
-            return event
-    raise AssertionError("the events of a request end with its end")
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

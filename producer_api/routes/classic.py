@@ -10,13 +10,13 @@ from producer_api.auth import TenantDep
 from producer_api.classic.answers import ClassicTask, classic_task
 from producer_api.classic.body import read_classic_body
 from producer_api.dialect import FlatErrors, FlatShape
-from producer_api.errors import ApiError, unavailable
-from producer_api.finding import find_task
+from producer_api.finding import find_task, require_known
+from producer_api.idempotency import key_of
 from producer_api.openai.models import chosen
+from producer_api.rate_limits import rate_limit_headers
 from producer_api.reading import read_object
 from producer_api.services import ServicesDep
 from producer_api.submitting import REQUEST_ID, submit
-from schemas.errors import Code, ErrorBody, ErrorType
 
 __all__ = ["router"]
 
@@ -29,6 +29,7 @@ _MEANINGS = {
     404: "There is no such model, or no such task of the caller's.",
     408: "The body did not arrive in time.",
     409: "It does not fit what is there.",
+    410: "Nothing is known any more of a task that old.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
     422: "The `Idempotency-Key` came before, with another body.",
@@ -59,7 +60,7 @@ def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     response_model_exclude_none=True,
     openapi_extra=_BODY,
     summary="Ask for pictures",
-    responses=_errors(*_MEANINGS),
+    responses=_errors(*(_MEANINGS.keys() - {410})),
 )
 async def generate(
     request: Request,
@@ -74,10 +75,10 @@ async def generate(
     body = read_classic_body(await read_object(request))
     asked = body.to_request(chosen(services, tenant, body.model).name)
     task = await submit(
-        services, tenant, asked, idempotency_key=idempotency_key, traceparent=request.headers.get("traceparent")
+        services, tenant, asked, idempotency_key=key_of(idempotency_key), traceparent=request.headers.get("traceparent")
     )
-    response.headers[REQUEST_ID] = task.id
-    return await classic_task(services, tenant, task)
+    response.headers.update({REQUEST_ID: task.id, **rate_limit_headers(task.limits)})
+    return classic_task(task)
 
 
 @router.get(
@@ -88,12 +89,4 @@ async def task(
     id_: Annotated[str, Path(alias="id", max_length=64)], tenant: TenantDep, services: ServicesDep
 ) -> ClassicTask:
     """Where a request stands, and its pictures."""
-    found = await find_task(services, tenant, id_)
-    if found is None:
-        if services.tracker.problem is not None:
-            raise unavailable("tasks can't be looked up yet: try again")
-        error = ErrorBody(
-            message=f"there is no task {id_!r}", type=ErrorType.NOT_FOUND, param="id", code=Code.NOT_FOUND
-        )
-        raise ApiError(error)
-    return await classic_task(services, tenant, found)
+    return classic_task(require_known(services, id_, await find_task(services, tenant, id_)))

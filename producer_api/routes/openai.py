@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from producer_api.auth import TenantDep
+from producer_api.idempotency import key_of
 from producer_api.openai.answers import ImagesAnswer, Route, answer_of
 from producer_api.openai.body import ImagesBody, read_images_body
 from producer_api.openai.edits import read_edit
@@ -15,7 +16,8 @@ from producer_api.openai.errors import OpenAIRoute
 from producer_api.openai.models import Model, Models, chosen, model_of, models_of
 from producer_api.openai.sizes import fitted
 from producer_api.openai.streaming import stream
-from producer_api.openai.waiting import until_outcome
+from producer_api.openai.waiting import until_made
+from producer_api.rate_limits import rate_limit_headers
 from producer_api.reading import read_object
 from producer_api.services import Services, ServicesDep
 from producer_api.submitting import REQUEST_ID, submit
@@ -91,12 +93,12 @@ async def model(
     responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
 )
 async def generations(
-    request: Request, response: Response, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None
-) -> Any:
+    request: Request, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None
+) -> Response:
     """Answers when the pictures are done; with `stream`, as server-sent events on the way."""
     body = read_images_body(await read_object(request), ImagesBody)
     asked = body.to_request(chosen(services, tenant, body.model))
-    return await _answered(services, tenant, asked, body, "image_generation", request, response, idempotency_key)
+    return await _answered(services, tenant, asked, body, "image_generation", request, idempotency_key)
 
 
 @router.post(
@@ -107,9 +109,7 @@ async def generations(
     summary="A picture made from another, waited for",
     responses={200: {"content": {"text/event-stream": {}}}, **_ERRORS},
 )
-async def edits(
-    request: Request, response: Response, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None
-) -> Any:
+async def edits(request: Request, tenant: TenantDep, services: ServicesDep, idempotency_key: _Key = None) -> Response:
     """With a `mask`, only its transparent parts are made anew; else the whole picture is made from the given one."""
     edit = await read_edit(request, services, tenant)
     model = chosen(services, tenant, edit.body.model)
@@ -119,7 +119,7 @@ async def edits(
         source_image=edit.image.key,
         mask_image=None if edit.mask is None else edit.mask.key,
     )
-    return await _answered(services, tenant, asked, edit.body, "image_edit", request, response, idempotency_key)
+    return await _answered(services, tenant, asked, edit.body, "image_edit", request, idempotency_key)
 
 
 async def _answered(
@@ -129,18 +129,15 @@ async def _answered(
     body: ImagesBody,
     route: Route,
     request: Request,
-    response: Response,
     key: str | None,
-) -> Any:
+) -> Response:
+    key = key_of(key)
     task = await submit(services, tenant, asked, idempotency_key=key, traceparent=request.headers.get("traceparent"))
-    named = {REQUEST_ID: task.id}
+    headers = {REQUEST_ID: task.id, **rate_limit_headers(task.limits)}
+    keyed = key is not None
     if body.stream:
-        told = stream(services, tenant, task.id, body, route, keyed=key is not None)
-        return StreamingResponse(
-            told,
-            media_type="text/event-stream",
-            headers={**named, "X-Accel-Buffering": "no", "Cache-Control": "no-store"},
-        )
-    ended = await until_outcome(services, tenant, task.id, request, keyed=key is not None)
-    response.headers.update(named)
-    return await answer_of(services, body, ended)
+        told = stream(services, tenant, task.id, body, route, keyed=keyed)
+        headers |= {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+        return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    made = await until_made(services, tenant, task.id, request, keyed=keyed)
+    return await answer_of(services, body, made, headers)

@@ -217,12 +217,16 @@ def test_others_errors_are_those_that_the_client_knows(whole_house: Whole, clien
         client.images.generate(prompt=PROMPT, model="dall-e-3")
     assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
     slow = client.with_options(api_key="slow-python")
-    slow.images.generate(prompt=PROMPT, model="nothing")
+    first = slow.images.with_raw_response.generate(prompt=PROMPT, model="nothing")
+    assert (first.headers["x-ratelimit-limit-requests"], first.headers["x-ratelimit-remaining-requests"]) == ("1", "0")
     with pytest.raises(openai.RateLimitError) as limited:
-        slow.images.generate(prompt=PROMPT, model="nothing")
+        first = slow.images.with_raw_response.generate(prompt=PROMPT, model="nothing")
+    assert (first.headers["x-ratelimit-limit-requests"], first.headers["x-ratelimit-remaining-requests"]) == ("1", "0")
     assert limited.value.code == "rate_limit_exceeded"
     assert 1 <= int(limited.value.response.headers["retry-after"]) <= 60
-    assert limited.value.response.headers["x-should-retry"] == "true"
+    told = limited.value.response.headers
+    assert (told["x-should-retry"], told["x-ratelimit-remaining-requests"]) == ("true", "0")
+    assert told["x-ratelimit-reset-requests"] == f"{told['retry-after']}s"
 
 
 def test_who_waits_too_long_is_told_where_it_is_and_a_key_finds_it_again(whole_house: Whole, client: OpenAI) -> None:
