@@ -27,7 +27,10 @@ NUMBER = "hostile_n"
 """The first header of each record that has any: its number."""
 
 _BATCH_BYTES = 1024 * 1024
+_LARGEST_BYTES = 750_000
+"""What is larger the broker refuses, as it does the bomb."""
 _FULL_BYTES = 200_000
+_AROUND = 4
 _BATCH_RECORDS = 100
 _CODECS = (0, 0, 1)
 """None, and gzip."""
@@ -61,7 +64,14 @@ def drawn(seed: int, forger: Forger) -> Iterator[Raw]:
     makes, weights = list(kinds), list(kinds.values())
     while True:
         (make,) = draws.chance.choices(makes, weights)
-        yield make(draws, forger)
+        raw = make(draws, forger)
+        if _size(raw) <= _LARGEST_BYTES:
+            yield raw
+
+
+def _size(raw: Raw) -> int:
+    """Of the record, or a little more."""
+    return len(raw.value or b"") + sum(len(name) + len(value or b"") + _AROUND for name, value in raw.headers)
 
 
 async def publish(settings: KafkaSettings, forger: Forger, *, seed: int, events: int, rate: float) -> Sent:
@@ -84,7 +94,7 @@ async def publish(settings: KafkaSettings, forger: Forger, *, seed: int, events:
                     break
                 held.append((number, raw))
                 number += 1
-                size += len(raw.value or b"") + sum(len(name) + len(value or b"") + 4 for name, value in raw.headers)
+                size += _size(raw)
                 if size > _FULL_BYTES:
                     break
             misplaced = draws.chance.random() < _MISPLACED

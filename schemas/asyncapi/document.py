@@ -148,7 +148,7 @@ def _messages() -> dict[str, Any]:
         for shape in channel.messages:
             name = type_of(shape)
             made.setdefault(name, _message(channel, shape, name))
-    return dict(sorted(made.items()))
+    return made
 
 
 def _message(channel: Channel, shape: type[BaseModel], name: str) -> dict[str, Any]:

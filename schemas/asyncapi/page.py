@@ -109,9 +109,9 @@ def _message(message: dict[str, Any], shapes: dict[str, Any]) -> str:
             f'<h3 id="{_anchor(message["name"])}">{escape(message["name"])}{end}</h3>',
             f"<p>{_prose(shape.get('description', ''))}</p>",
             "<h4>Value</h4>",
-            _fields(shape),
+            _fields(shape, _must(shape)),
             "<details><summary>Headers</summary>",
-            _fields(message["headers"]),
+            _fields(message["headers"], _must(shape)),
             "</details><details><summary>Example</summary><pre>",
             "\n".join(f"{escape(name)}: {escape(value)}" for name, value in example["headers"].items()),
             "\n\n" + escape(json.dumps(example["payload"], indent=2, ensure_ascii=False)),
@@ -121,7 +121,7 @@ def _message(message: dict[str, Any], shapes: dict[str, Any]) -> str:
 
 
 def _part(name: str, shape: dict[str, Any]) -> str:
-    told = _fields(shape) if "properties" in shape else f"<p>{_kind(shape)}</p>"
+    told = _fields(shape, _must(shape)) if "properties" in shape else f"<p>{_kind(shape)}</p>"
     return f'<h3 id="{_anchor(name)}">{escape(name)}</h3>\n<p>{_prose(shape.get("description", ""))}</p>\n{told}'
 
 
@@ -139,7 +139,7 @@ def _signature(document: dict[str, Any], shapes: dict[str, Any]) -> str:
     ]
     return (
         f"<h2 id='signature'>The signature</h2>\n{_table((), facts)}\n<h4>Claims</h4>\n"
-        f"{_fields(shapes['SignatureClaims'])}"
+        f"{_fields(shapes['SignatureClaims'], 'required')}"
     )
 
 
@@ -153,11 +153,16 @@ def _codes(codes: dict[str, dict[str, str]]) -> str:
     return "<h2 id='codes'>Error codes</h2>\n" + "\n".join(tables)
 
 
-def _fields(schema: dict[str, Any]) -> str:
+def _must(shape: dict[str, Any]) -> str:
+    """The word for a field that must be there: a request, which takes no unknown ones, has to have it; events do."""
+    return "required" if shape.get("additionalProperties") is False else "always there"
+
+
+def _fields(schema: dict[str, Any], must_be_there: str) -> str:
     required = schema.get("required", [])
     rows = []
     for name, field in schema["properties"].items():
-        must = ' <span class="tag">required</span>' if name in required else ""
+        must = f' <span class="tag">{must_be_there}</span>' if name in required else ""
         default = f" Default <code>{escape(json.dumps(field['default']))}</code>." if _has_default(field) else ""
         rows.append(
             (f"<code>{escape(name)}</code>{must}", _kind(field), _prose(field.get("description", "")) + default)
