@@ -145,9 +145,11 @@ async def test_a_slow_handler_neither_leaves_the_group_nor_holds_up_other_partit
     kafka: KafkaSettings, announcer: Announcer
 ) -> None:
     slow_down, ledger = asyncio.Event(), Ledger()
+    begun: list[str] = []
 
     async def handle(received: Received) -> None:
         if received.event.tenant == TENANT:
+            begun.append(received.event.request_id)
             await slow_down.wait()
         await ledger.handle(received)
 
@@ -156,8 +158,11 @@ async def test_a_slow_handler_neither_leaves_the_group_nor_holds_up_other_partit
     async with Subscription(kafka, handle, group=f"{kafka.prefix}.mine", session_timeout_s=2):
         # Some of them share the partition of the slow one and wait behind it.
         ids = [(await say(announcer, 1, other))[0] for other in others]
+        await _until(lambda: bool(begun))
+        ids += await say(announcer, 2)
+        # Longer than a session.
         await asyncio.sleep(4)
-        assert held not in ledger.ids
+        assert begun == [held]
         assert ledger.ids
         slow_down.set()
         await _until(lambda: {held, *ids} == set(ledger.ids))
