@@ -56,7 +56,7 @@ func main() {
 	}
 	store := must(minio.New(env("EASEL_STORE_ENDPOINT", "127.0.0.1:9000"), &minio.Options{
 		Creds:  credentials.NewStaticV4(secret("EASEL_STORE_ACCESS_KEY_FILE"), secret("EASEL_STORE_SECRET_KEY_FILE"), ""),
-		Secure: os.Getenv("EASEL_STORE_SECURE") == "true",
+		Secure: os.Getenv("EASEL_STORE_SECURE") == "true", Region: env("EASEL_STORE_REGION", "us-east-1"),
 	}))
 	for index, output := range data.Outputs {
 		file := fmt.Sprintf("%s-%d%s", id, index, path.Ext(output.Key))

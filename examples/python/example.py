@@ -75,6 +75,8 @@ def fetch(request_id: str, output: dict[str, Any]) -> None:
         access_key=Path(env["EASEL_STORE_ACCESS_KEY_FILE"]).read_text().strip(),
         secret_key=Path(env["EASEL_STORE_SECRET_KEY_FILE"]).read_text().strip(),
         secure=env.get("EASEL_STORE_SECURE") == "true",
+        # Said, because asking the store for it is a right that a tenant need not have.
+        region=env.get("EASEL_STORE_REGION", "us-east-1"),
     )
     file = Path(f"{request_id}-{output['index']}{Path(output['key']).suffix}")
     store.fget_object(env.get("EASEL_STORE_BUCKET", "easel"), output["key"], str(file))
