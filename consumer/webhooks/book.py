@@ -193,7 +193,7 @@ class Book:
             self.disabled[owed.destination] = endpoints.version
             content = json.dumps({"tenants_version": endpoints.version}).encode()
             written.append(Outgoing(self._topics.webhooks, content, _disabled_key(owed), partition=self._partition))
-        self._doomed += [(key, _gone(self.owed[key])) for key in self.lines.remove(owed.destination)]
+            self._doomed += [(key, _gone(self.owed[key])) for key in self.lines.remove(owed.destination)]
         return written, ended
 
     def give_up(self, *, most: int) -> list[Step]:

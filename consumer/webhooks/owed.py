@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,7 +17,9 @@ ENDPOINT_HEADER = "easel_endpoint"
 """On dead letters and redeliveries: the endpoint's name; empty for the request's own URL."""
 
 Destination = tuple[str, str]
-"""Tenant, and the name of an endpoint or, for requests' own webhooks, ``=`` and the URL."""
+"""Tenant, and the name of an endpoint or, for requests' own webhooks, ``=`` and scheme and host.
+
+Each request's path may be another one, and it is a server that is slow or away."""
 
 
 class Owed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -52,13 +55,13 @@ class Owed(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def destination(self) -> Destination:
         """What it waits in line for."""
-        return (self.tenant, self.endpoint or f"={self.own_url}")
+        return (self.tenant, self.endpoint or f"={self._own_server}")
 
     @property
-    def own_url(self) -> str:
-        """The URL that its request named; empty for an endpoint of its tenant's."""
-        own = None if self.endpoint or self.webhook is None else own_webhook(self.webhook)
-        return "" if own is None else own.url
+    def _own_server(self) -> str:
+        own = None if self.webhook is None else own_webhook(self.webhook)
+        parts = urlsplit("" if own is None else own.url)
+        return f"{parts.scheme}://{parts.netloc.lower()}"
 
     @property
     def body(self) -> bytes:

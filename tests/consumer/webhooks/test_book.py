@@ -15,6 +15,8 @@ from schemas.endpoints import Endpoints, Target
 from schemas.envelope import Envelope
 from schemas.ids import event_id, new_id
 from schemas.topics import Topics
+from schemas.webhook_entries import RequestWebhooks, Secret
+from schemas.webhooks import RequestWebhook
 from transport.records import Outgoing, Record
 
 TOPICS = Topics("easel")
@@ -148,6 +150,21 @@ def test_a_dead_endpoint_takes_nothing_of_the_others_turns() -> None:
         if owed.endpoint == "b":
             log.book.settle(owed, Answer(200, ""), endpoints(), 0)
     assert [owed.endpoint for owed in log.book.start(0)] == ["b", "b"]
+
+
+def test_requests_own_urls_at_one_server_share_its_line() -> None:
+    log = Log()
+    file = Endpoints(1, {}, {"acme": (RequestWebhooks(hosts=("a", "b"), secrets=(Secret(secret_env="X"),)), (b"x",))})
+    for offset in range(10):
+        for host in "ab":
+            hook = RequestWebhook(url=f"https://{host}/{offset}", events=("succeeded",)).model_dump_json()
+            log.book.read(event(offset, ce_webhook=hook.encode()), file, 0)
+    started = list(log.book.start(0))
+    assert Counter(owed.destination[1] for owed in started) == {"=https://a": 2, "=https://b": 2}
+    # That one of them is gone says nothing of the others.
+    log.book.settle(started[0], Answer(410, "gone"), file, 0)
+    assert log.book.give_up(most=100) == []
+    assert len(log.book.owed) == 19 and log.book.disabled == {}
 
 
 def test_what_was_read_before_is_not_owed_again() -> None:

@@ -40,8 +40,10 @@ class World:
     secrets: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    async def make(cls, kafka: KafkaSettings, folder: Path, *, outbound: OutboundSettings = LOCAL, **more: Any) -> Self:
-        kafka = kafka.model_copy(update={"partitions": 1})
+    async def make(
+        cls, kafka: KafkaSettings, folder: Path, *, outbound: OutboundSettings = LOCAL, partitions: int = 1, **more: Any
+    ) -> Self:
+        kafka = kafka.model_copy(update={"partitions": partitions})
         settings = Settings(
             kafka=kafka,
             tenants=folder / "tenants.yaml",
@@ -114,7 +116,10 @@ class World:
     @asynccontextmanager
     async def serving(self, schedule: Schedule | None = None) -> Any:
         """The stage in this process, ready."""
-        stage = Webhooks(self.settings, schedule=schedule or Schedule(3600.0, (0.2,)))
+        # Each instance has a health port of its own.
+        own = self.settings.webhooks.model_copy(update={"health_port": 0})
+        settings = self.settings.model_copy(update={"webhooks": own})
+        stage = Webhooks(settings, schedule=schedule or Schedule(3600.0, (0.2,)))
         stop = asyncio.Event()
         task = asyncio.create_task(stage.run(stop))
         try:
