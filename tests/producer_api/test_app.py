@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from producer_api.app import create_app
@@ -20,17 +19,13 @@ from tests.producer_api.conftest import Api
 from tests.producer_api.support import (
     OTHER,
     TENANT,
-    Announcer,
     Installation,
     accepted,
     answer_requests,
     install,
-    make_topics,
     served,
-    until_ready,
 )
 from tests.producer_api.test_generate import BODY, one_shape
-from tests.stack import OwnBroker
 
 AWAY = KafkaSettings(bootstrap_servers="127.0.0.1:1")
 UNKNOWN = "0fffffff-ffff-7000-8000-000000000000"
@@ -142,37 +137,6 @@ async def test_without_kafka_it_says_so_at_once_and_lives_on(alone: Installation
         assert answer.headers["easel-request-id"] in answer.json()["error"]["message"]
         # Whether there is such a task can't be known: not a 404, which a client would believe.
         one_shape(await http.get(TASK, headers=alone.headers()), 503, "service_unavailable")
-
-
-async def test_a_broker_that_goes_away_and_comes_back(
-    own_broker: OwnBroker, store: StoreSettings, tmp_path: Path
-) -> None:
-    kafka = own_broker.settings
-    await make_topics(kafka)
-    installation = install(Settings(kafka=kafka, store=store), tmp_path)
-    async with served(create_app(installation.settings)) as http:
-        await until_ready(http)
-        await asyncio.to_thread(own_broker.stop)
-
-        async def post() -> tuple[httpx.Response, float]:
-            began = time.monotonic()
-            answer = await http.post("/v1/generate", json=BODY, headers=installation.headers())
-            return answer, time.monotonic() - began
-
-        first, seconds = await post()
-        one_shape(first, 503, "service_unavailable")
-        assert seconds < 10
-        second, seconds = await post()
-        one_shape(second, 503, "service_unavailable")
-        assert seconds < 2
-        assert (await http.get("/health/ready")).status_code == 503
-
-        await asyncio.to_thread(own_broker.start)
-        await until_ready(http)
-        async with Announcer(kafka) as announcer, asyncio.TaskGroup() as group:
-            group.create_task(answer_requests(kafka, announcer, accepted(UNKNOWN)))
-            again = group.create_task(post())
-        assert again.result()[0].status_code == 202, again.result()[0].text
 
 
 async def test_what_admission_would_not_believe_is_not_published(api: Api) -> None:
