@@ -18,7 +18,8 @@ from pydantic.json_schema import models_json_schema
 from producer_api.body import GenerateBody
 from producer_api.classic.body import ClassicBody
 from producer_api.openai.body import EditBody, ImagesBody
-from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
+from producer_api.openapi_examples import ERRORS, example_of
+from schemas.errors import ErrorShape
 
 __all__ = ["describe"]
 
@@ -48,20 +49,6 @@ _MEANINGS = {
     500: "The pictures could not be made, or something went wrong here.",
     503: "Kafka or the object store does not answer: try again after `Retry-After`.",
     504: "The pictures are not done yet, and the task goes on; the error names it.",
-}
-_EXAMPLES = {
-    400: ErrorBody(
-        message="images: Input should be less than or equal to 10",
-        type=ErrorType.INVALID_REQUEST,
-        param="images",
-        code=Code.INVALID_REQUEST,
-    ),
-    401: ErrorBody(
-        message="the API key is not valid, or was withdrawn", type=ErrorType.AUTHENTICATION, code=Code.API_KEY_INVALID
-    ),
-    429: ErrorBody(
-        message="more than 60 requests a minute", type=ErrorType.RATE_LIMIT, param=None, code=Code.RATE_LIMITED
-    ),
 }
 
 
@@ -114,6 +101,9 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas.update(posted["$defs"] | told["$defs"])
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    for name, schema in schemas.items():
+        if (example := example_of(name)) is not None:
+            schema["examples"] = [example]
     for path in found["paths"].values():
         for operation in path.values():
             _describe_errors(operation)
@@ -146,7 +136,7 @@ def _describe_errors(operation: dict[str, Any]) -> None:
         if meaning is None or answer.get("content"):
             continue
         content: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/ErrorShape"}}
-        example = _EXAMPLES.get(int(status))
+        example = ERRORS.get(int(status))
         if example is not None:
             content["example"] = {"error": example.model_dump(mode="json")}
         answer.update(description=meaning, content={"application/json": content})

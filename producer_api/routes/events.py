@@ -28,9 +28,14 @@ _HEADERS = {
     # nginx would gather what is to be seen at once.
     "X-Accel-Buffering": "no",
 }
+# What a document says of a stream is said of each of its events.
+_EVENT = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")} | {"retry": {"type": "integer"}},
+}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
         "description": "`accepted`, `progress`, `preview`, and one of `succeeded`, `failed`, `canceled`, `rejected`.",
     },
     204: {"description": "`Last-Event-ID` is `end`: nothing more happens. A browser stops asking."},

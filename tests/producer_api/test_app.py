@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from producer_api.answers import Group, Task, TaskPage
 from producer_api.app import create_app
 from producer_api.services import StartupError
 from schemas.connection import KafkaSettings, StoreSettings
@@ -194,6 +195,9 @@ async def test_the_document_describes_every_error_and_names_nothing_that_is_not_
     schemas = document["components"]["schemas"]
     assert {reference.rpartition("/")[2] for reference in references(document)} <= set(schemas)
     assert "GenerateBody" in schemas
+    for told in (Task, Group, TaskPage):
+        for example in schemas[told.__name__]["examples"]:
+            assert set(example) <= set(schemas[told.__name__]["properties"])
     for path, operations in document["paths"].items():
         for operation in operations.values():
             assert operation["tags"]

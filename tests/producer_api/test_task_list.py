@@ -109,7 +109,7 @@ A_HUNDRED_THOUSAND = """
 CREATE TEMP TABLE rows AS WITH RECURSIVE rows (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM rows WHERE n < {many} - 1)
 SELECT n, '{prefix}' || printf('%012x', n) AS id FROM rows;
 INSERT INTO tasks (tenant, id, state, created_ms, updated_ms, group_name)
-SELECT '{tenant}', id, iif(n % 50, 'accepted', 'succeeded'), 1, 1, 'group-' || (n / 30) FROM rows;
+SELECT '{tenant}', id, iif(n < 20, 'failed', 'succeeded'), 1, 1, 'group-' || (n / 30) FROM rows;
 INSERT INTO labels SELECT '{tenant}', 'post', n % 5000, id FROM rows;
 INSERT INTO labels SELECT '{tenant}', 'site', n % 2, id FROM rows;
 """
@@ -117,22 +117,23 @@ INSERT INTO labels SELECT '{tenant}', 'site', n % 2, id FROM rows;
 
 def test_with_a_hundred_thousand_tasks_a_page_takes_no_longer(file: TaskFile, tmp_path: Path) -> None:
     wanted = [
-        Wanted(TENANT, 20),
-        Wanted(TENANT, 20, state="succeeded"),
-        Wanted(TENANT, 20, group="group-7"),
-        Wanted(TENANT, 20, metadata={"post": "77"}),
-        Wanted(TENANT, 20, metadata={"site": "1", "post": "77"}),
+        (Wanted(TENANT, 20), "tasks USING PRIMARY KEY"),
+        (Wanted(TENANT, 20, state="failed"), "tasks USING INDEX tasks_by_state"),
+        (Wanted(TENANT, 20, group="group-7"), "tasks USING INDEX tasks_by_group"),
+        (Wanted(TENANT, 20, metadata={"post": "77"}), "label_0 USING PRIMARY KEY"),
+        (Wanted(TENANT, 20, metadata={"site": "1", "post": "77"}), "label_1 USING PRIMARY KEY"),
     ]
     file.close()
     with closing(sqlite3.connect(tmp_path / "tasks.sqlite")) as db, db:
         db.executescript(A_HUNDRED_THOUSAND.format(prefix=new_id()[:24], tenant=TENANT, many=MANY))
-        for each in wanted:
+        for each, used in wanted:
             query, values = each.query(Row._fields, 0)
             plan = " ".join(step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {query}", values))
+            assert used in plan
             assert "SCAN" not in plan, plan
             assert "TEMP B-TREE" not in plan, plan
     again = TaskFile(tmp_path / "tasks.sqlite", "c/easel", not_before_ms=0)
-    for each in wanted:
+    for each, _ in wanted:
         again.page(each, 0)
         began = time.process_time()
         assert len(again.page(each, 0)) == 20
