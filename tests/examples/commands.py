@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,10 +84,10 @@ def _kcat() -> dict[str, str]:
 
 
 def _unpack(staging: Path) -> None:
-    lists = cache_dir() / "apt-lists"
-    (lists / "partial").mkdir(parents=True, exist_ok=True)
-    apt = ["apt-get", "-q", "-o", f"Dir::State::lists={lists}", "-o", f"Dir::Cache={staging}"]
-    for command in ([*apt, "update"], [*apt, "download", *_DEBIAN]):
-        subprocess.run(command, cwd=staging, check=True, capture_output=True, timeout=_FETCH_LIMIT_S)
-    for package in staging.glob("*.deb"):
-        subprocess.run(["dpkg-deb", "-x", package, staging], check=True, capture_output=True, timeout=60)
+    with tempfile.TemporaryDirectory(dir=cache_dir()) as apart:
+        (Path(apart) / "lists" / "partial").mkdir(parents=True)
+        apt = ["apt-get", "-q", "-o", f"Dir::State::lists={apart}/lists", "-o", f"Dir::Cache={apart}"]
+        for command in ([*apt, "update"], [*apt, "download", *_DEBIAN]):
+            subprocess.run(command, cwd=apart, check=True, capture_output=True, timeout=_FETCH_LIMIT_S)
+        for package in Path(apart).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, staging], check=True, capture_output=True, timeout=60)
