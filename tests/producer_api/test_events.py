@@ -163,7 +163,8 @@ async def test_a_browser_gets_a_ticket_that_is_good_for_one_task(api: Api) -> No
     forged = jwt.encode(jwt.decode(ticket, options={"verify_signature": False}), "x" * 32, algorithm="HS256")
     foreign = issue_ticket(services, "nobody", id_)
     for path, word in ((other, ticket), (id_, forged), (id_, foreign), (id_, ""), (id_, "x"), (id_, ticket[:-2])):
-        refused = await api.http.get(f"/v1/tasks/{path}/events", params={"ticket": word})
+        async with asyncio.timeout(10):
+            refused = await api.http.get(f"/v1/tasks/{path}/events", params={"ticket": word})
         assert (refused.status_code, refused.json()["error"]["code"]) == (401, "api_key_invalid"), word
     # It opens nothing else.
     assert (await api.http.get(f"/v1/tasks/{id_}", params={"ticket": ticket})).status_code == 401
@@ -177,7 +178,9 @@ async def test_a_ticket_is_good_for_five_minutes(api: Api, monkeypatch: pytest.M
     with monkeypatch.context() as patched:
         patched.setattr(time, "time", lambda: now - 301)
         old = issue_ticket(services, TENANT, id_)
-    refused = await api.http.get(f"/v1/tasks/{id_}/events", params={"ticket": old})
+    # One that is good opens a stream, which would not end.
+    async with asyncio.timeout(10):
+        refused = await api.http.get(f"/v1/tasks/{id_}/events", params={"ticket": old})
     assert refused.status_code == 401
 
 
