@@ -42,20 +42,23 @@ async def read_edit(request: Request, services: Services, tenant: str) -> Edit:
     if (kind := media_type_of(request)) != _FORM:
         raise ApiError(_wrong(f"the content type is {kind[:80]!r}: send {_FORM}"), status=415)
     with services.sources.body(tenant):
+        parser = MultiPartParser(
+            request.headers,
+            pieces_of(request, _MAX_BYTES),
+            max_files=_MAX_FILES,
+            max_fields=_MAX_FIELDS,
+            max_part_size=_MAX_FIELD_BYTES,
+        )
         try:
-            form = await MultiPartParser(
-                request.headers,
-                pieces_of(request, _MAX_BYTES),
-                max_files=_MAX_FILES,
-                max_fields=_MAX_FIELDS,
-                max_part_size=_MAX_FIELD_BYTES,
-            ).parse()
+            form = await parser.parse()
         except MultiPartException as error:
             raise ApiError(_wrong(f"the form can't be read: {error.message}")) from None
         try:
             return await _kept(form, services, tenant)
         finally:
-            await form.close()
+            # More than the form knows: a part that never ended is not in it.
+            for left in parser._files_to_close_on_error:
+                left.close()
 
 
 async def _kept(form: FormData, services: Services, tenant: str) -> Edit:
