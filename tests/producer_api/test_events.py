@@ -5,28 +5,36 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 
 from producer_api import event_stream
+from producer_api.app import create_app
 from producer_api.services import Services
 from producer_api.tickets import issue_ticket
 from schemas.ids import new_id
 from schemas.previews import GenerationPreview
+from schemas.settings import Settings
 from tests.producer_api.conftest import Api
 from tests.producer_api.event_source import EventSource, Said, listening
 from tests.producer_api.support import (
     OTHER,
     TENANT,
+    Announcer,
     accepted,
     canceled,
     failed,
+    install,
     rejected,
+    served,
     started,
     step,
     succeeded,
+    until_ready,
 )
 
 
@@ -235,3 +243,31 @@ async def test_a_reader_who_leaves_is_forgotten(api: Api) -> None:
     async with asyncio.timeout(10):
         while services.tracker._watchers._watches:  # noqa: ASYNC110 - the server notices it
             await asyncio.sleep(0.02)
+
+
+async def test_open_streams_do_not_hold_up_the_end_of_a_server(
+    settings: Settings, announcer: Announcer, tmp_path: Path
+) -> None:
+    id_, installation = new_id(), install(settings, tmp_path)
+    told = asyncio.Event()
+    async with httpx.AsyncClient(timeout=30) as own:
+
+        async def read(url: str) -> list[str]:
+            async with listening(own, url, headers=installation.headers()) as source:
+                async for _ in source:
+                    told.set()
+                return source.comments
+
+        async with served(create_app(installation.settings)) as http:
+            await until_ready(http)
+            await announcer.say(accepted(id_))
+            path = f"/v1/tasks/{id_}/events"
+            async with asyncio.timeout(10):
+                while (await http.post(f"{path}/ticket", headers=installation.headers())).status_code != 200:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            reading = asyncio.create_task(read(str(http.base_url.join(path))))
+            await asyncio.wait_for(told.wait(), 10)
+            began = time.monotonic()
+        # Answers under way have 10 s; these say at once that they end.
+        assert time.monotonic() - began < 9
+        assert await asyncio.wait_for(reading, 5) == ["this server ends"]
