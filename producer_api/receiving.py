@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from tempfile import SpooledTemporaryFile
 
 from fastapi import Request
+from starlette.datastructures import FormData
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from producer_api.body import GenerateBody, read_body
 from producer_api.errors import ApiError
@@ -17,7 +19,7 @@ from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.requests import MAX_REQUEST_BYTES
 from schemas.sources import MAX_SOURCE_BYTES
 
-__all__ = ["media_type_of", "pieces_of", "receive"]
+__all__ = ["form_of", "media_type_of", "pieces_of", "receive"]
 
 _SMALL_S = 30.0
 _LARGE_S = 300.0
@@ -76,6 +78,21 @@ async def pieces_of(request: Request, most_bytes: int) -> AsyncGenerator[bytes, 
         if size > most_bytes:
             raise _too_large(most_bytes)
         yield piece
+
+
+@asynccontextmanager
+async def form_of(parser: MultiPartParser) -> AsyncIterator[FormData]:
+    """The form, and afterwards none of its files. Raises ``ApiError`` (400) for what is no form."""
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiError(_wrong(f"the form can't be read: {error.message}")) from None
+    try:
+        yield form
+    finally:
+        # More than the form knows: a part that never ended is not in it.
+        for left in parser._files_to_close_on_error:
+            left.close()
 
 
 async def _with_keys(services: Services, tenant: str, body: GenerateBody) -> GenerateBody:

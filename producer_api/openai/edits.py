@@ -8,11 +8,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartParser
 
 from producer_api.errors import ApiError
 from producer_api.openai.body import EditBody, read_images_body
-from producer_api.receiving import media_type_of, pieces_of
+from producer_api.receiving import form_of, media_type_of, pieces_of
 from producer_api.services import Services
 from producer_api.sources.keeping import Kept, Writer
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
@@ -42,23 +42,12 @@ async def read_edit(request: Request, services: Services, tenant: str) -> Edit:
     if (kind := media_type_of(request)) != _FORM:
         raise ApiError(_wrong(f"the content type is {kind[:80]!r}: send {_FORM}"), status=415)
     with services.sources.body(tenant):
+        pieces = pieces_of(request, _MAX_BYTES)
         parser = MultiPartParser(
-            request.headers,
-            pieces_of(request, _MAX_BYTES),
-            max_files=_MAX_FILES,
-            max_fields=_MAX_FIELDS,
-            max_part_size=_MAX_FIELD_BYTES,
+            request.headers, pieces, max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES
         )
-        try:
-            form = await parser.parse()
-        except MultiPartException as error:
-            raise ApiError(_wrong(f"the form can't be read: {error.message}")) from None
-        try:
+        async with form_of(parser) as form:
             return await _kept(form, services, tenant)
-        finally:
-            # More than the form knows: a part that never ended is not in it.
-            for left in parser._files_to_close_on_error:
-                left.close()
 
 
 async def _kept(form: FormData, services: Services, tenant: str) -> Edit:

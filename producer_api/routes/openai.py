@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from producer_api.auth import TenantDep
 from producer_api.idempotency import key_of
 from producer_api.openai.answers import ImagesAnswer, Route, answer_of
-from producer_api.openai.body import ImagesBody, read_images_body
+from producer_api.openai.body import EditBody, ImagesBody, read_images_body
 from producer_api.openai.edits import read_edit
 from producer_api.openai.errors import OpenAIRoute
 from producer_api.openai.models import Model, Models, chosen, model_of, models_of
@@ -53,16 +53,18 @@ _GENERATIONS: dict[str, Any] = {
     }
 }
 _BINARY = {"type": "string", "format": "binary"}
+# Not by reference: what may not have more fields can't be combined with any.
+_EDIT = EditBody.model_json_schema(ref_template="#/components/schemas/{model}")
+_EDIT.pop("$defs", None)
 _EDITS: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "multipart/form-data": {
                 "schema": {
-                    "allOf": [
-                        {"$ref": "#/components/schemas/EditBody"},
-                        {"type": "object", "required": ["image"], "properties": {"image": _BINARY, "mask": _BINARY}},
-                    ]
+                    **_EDIT,
+                    "properties": {**_EDIT["properties"], "image": _BINARY, "mask": _BINARY},
+                    "required": [*_EDIT["required"], "image"],
                 }
             }
         },

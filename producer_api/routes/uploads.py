@@ -8,11 +8,11 @@ from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartParser
 
 from producer_api.auth import TenantDep
 from producer_api.errors import ApiError
-from producer_api.receiving import media_type_of, pieces_of
+from producer_api.receiving import form_of, media_type_of, pieces_of
 from producer_api.services import ServicesDep
 from producer_api.sources.keeping import Kept, Writer, invalid
 from schemas.errors import Code, ErrorBody, ErrorType
@@ -80,20 +80,12 @@ def _from_form(request: Request) -> Writer:
         parser = MultiPartParser(
             request.headers, pieces, max_files=1, max_fields=_MAX_FIELDS, max_part_size=_FRAME_BYTES
         )
-        try:
-            form = await parser.parse()
-        except MultiPartException as error:
-            raise ApiError(_wrong(f"the form can't be read: {error.message}")) from None
-        try:
+        async with form_of(parser) as form:
             given = form.get(_FIELD)
             if not isinstance(given, UploadFile):
                 raise invalid(_FIELD, f"the form has no file in the field {_FIELD!r}")
             await asyncio.to_thread(shutil.copyfileobj, given.file, file)
             return (given.content_type or "").partition(";")[0].strip().lower()
-        finally:
-            # More than the form knows: a part that never ended is not in it.
-            for left in parser._files_to_close_on_error:
-                left.close()
 
     return write
 
