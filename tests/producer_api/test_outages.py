@@ -69,6 +69,8 @@ async def without(stack: Stack, part: PartName, how: signal.Signals) -> AsyncIte
         await asyncio.to_thread(stack.start, part)
     else:
         _signal(stack, part, how)
+        # What is under way in its threads may still be answered.
+        await asyncio.sleep(0.5)
         yield
         _signal(stack, part, signal.SIGCONT)
 
@@ -79,6 +81,7 @@ async def refused_soon(http: httpx.AsyncClient, installation: Installation, meth
     body = BODY if method == "POST" else None
     answer = await http.request(method, path, json=body, headers=installation.headers())
     seconds = time.monotonic() - began
+    assert answer.status_code == 503, answer.text[:200]
     one_shape(answer, 503, "service_unavailable")
     assert answer.headers["retry-after"] == "1"
     assert seconds < SOON_S, f"{method} {path}"
