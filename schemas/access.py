@@ -107,7 +107,7 @@ def _webhooks(topics: Topics) -> set[Grant]:
 
 
 def _api(topics: Topics) -> set[Grant]:
-    return {*_topics({topics.requests}, "Write"), *_topics({topics.results, topics.progress}, "Read")}
+    return {*_topics({topics.requests}, "Write"), *_topics({topics.results, topics.progress, topics.fleet}, "Read")}
 
 
 def _publisher(topics: Topics) -> set[Grant]:

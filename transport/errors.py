@@ -143,6 +143,11 @@ def translated(err: BaseException, what: str, where: str) -> TransportError:
         return Unavailable(detail, "create the topics with `easel topics`", where=where)
     if isinstance(err, TimeoutError | kafka.KafkaTimeoutError | kafka.RequestTimedOutError):
         return Unavailable(f"{what}: no answer within the time limit", "is the broker up and reachable?", where=where)
+    if isinstance(err, kafka.KafkaConnectionError) and "bootstrap" in text:
+        # The client says why no broker let it in to its log alone.
+        return Unavailable(
+            detail, "is the broker up and reachable, and does it know this user, password and protocol?", where=where
+        )
     if isinstance(err, OSError | kafka.KafkaUnavailableError) or getattr(err, "retriable", False):
         return Unavailable(detail, "is the broker up and reachable?", where=where)
     return Doubt(detail, "drop this client and make a new one", where=where)

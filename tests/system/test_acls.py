@@ -66,7 +66,7 @@ READERS = {
     "usage": {"billing", "operator"},
     "progress": {"api", "operator"},
     "control": {"worker", "operator"},
-    "fleet": {"admission", "worker", "operator"},
+    "fleet": {"admission", "worker", "api", "operator"},
     "dead-letters": {"operator"},
     "webhooks": {"webhooks", "operator"},
     "redeliveries": {"webhooks", "operator"},

@@ -49,8 +49,9 @@ async def test_by_a_password(site: Site) -> None:
 
 
 async def test_a_wrong_password_is_refused(site: Site) -> None:
-    with pytest.raises(TransportError):
-        await publish(site.kafka("tenant.acme", password="another"), site)
+    with pytest.raises(Unavailable, match="does it know this user, password and protocol") as refused:
+        await publish(site.kafka("tenant.acme", password="another-of-this-test"), site)
+    assert "another-of-this-test" not in str(refused.value)
 
 
 # The client leaves the socket to the collector when TLS is refused.
