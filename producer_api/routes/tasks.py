@@ -18,12 +18,12 @@ from producer_api.services import Services, ServicesDep
 from producer_api.task_list import Wanted
 from schemas.errors import Code, ErrorBody, ErrorType
 
-__all__ = ["GroupId", "TaskId", "router"]
+__all__ = ["TaskId", "router"]
 
 router = APIRouter(tags=["tasks"])
 
 TaskId = Annotated[str, Path(alias="id", max_length=64)]
-GroupId = Annotated[str, Path(alias="id", max_length=100)]
+_GroupId = Annotated[str, Path(alias="id", max_length=100)]
 ListedState = Literal["rejected", "accepted", "running", "succeeded", "failed", "canceled"]
 
 _METADATA = "metadata."
@@ -97,7 +97,7 @@ async def task(
     summary="Where the requests of a group stand",
     responses={404: {}, 503: {}},
 )
-async def group(id_: GroupId, tenant: TenantDep, services: ServicesDep) -> Group:
+async def group(id_: _GroupId, tenant: TenantDep, services: ServicesDep) -> Group:
     """What was accepted under one group: by `prompts`, or by requests that named it themselves; the last 24 hours.
 
     The first 100 in the order in which they were asked for; `counts` is over all of them.

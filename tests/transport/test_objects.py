@@ -76,6 +76,15 @@ async def test_a_signed_url_reads_for_as_long_as_it_lives(store: StoreSettings) 
         assert (await browser.get(url)).status_code == 403
 
 
+async def test_a_signed_url_names_the_host_under_which_readers_know_the_store(store: StoreSettings) -> None:
+    public = store.model_copy(update={"public_url": "https://pictures.example.com"})
+    async with ObjectStore(public) as objects:
+        url = objects.presign_get("a.png", 5.0)
+        assert url.startswith(f"https://pictures.example.com/{store.bucket}/a.png?")
+        # Its own calls go where they went.
+        assert not await objects.exists("a.png")
+
+
 async def test_a_listing_has_every_key_of_the_prefix_in_order(store: StoreSettings) -> None:
     async with ObjectStore(store) as objects:
         keys = [f"a/{number:03}" for number in range(12)] + ["b/0"]
