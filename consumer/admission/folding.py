@@ -90,6 +90,15 @@ class _Table(dict[int, str | None]):
         return made
 
 
+class _Seen(dict[int, int | None]):
+    """For ``str.translate``: leaves out what shows nothing by itself."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = kept = None if _folded(chr(code)) is None else code
+        return kept
+
+
+_SEEN = _Seen()
 _PLAIN = _Table({})
 _SPELLED = _Table({**_FIGURES, **{ord(stroke): STROKE for stroke in _STROKES}})
 _ALL_STROKES = str.maketrans("il", STROKE * 2)
@@ -105,7 +114,8 @@ def forms(text: str) -> Iterator[Folded]:
     normal = _normal(text)
     yield _with_gaps(normal, _PLAIN)
     if _AMBIGUOUS.search(normal):
-        spelled = _NO_LETTERS.sub(_CLAUSE, normal)
+        # Without what shows nothing: it would end a number that goes on as a word.
+        spelled = _NO_LETTERS.sub(_CLAUSE, normal.translate(_SEEN))
         spaced, letters = _with_gaps(spelled, _SPELLED)
         yield spaced, with_strokes(letters)
 

@@ -105,6 +105,11 @@ def test_two_disguises_hide_no_more_than_one(
     assert blocked(then(first(word, data), data))
 
 
+def test_what_shows_nothing_ends_no_number() -> None:
+    for hidden in ("\u200b", "\ufe0f", "\u0336"):
+        assert blocked(f"53{hidden}vered head")
+
+
 @given(
     data=st.data(),
     word=st.sampled_from(["kill", "illicit", "slit", "lolita"]),
