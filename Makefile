@@ -22,9 +22,10 @@ setup:
 demo: setup
 	@$(BIN)/easel demo
 
-# Most tests wait for a process or a time limit: three at a time keep two cores busy. Each has a broker and store of its own.
+# Most tests wait for a process or a time limit: three at a time keep two cores busy, and who is
+# done takes over from the others. Each has a broker and store of its own.
 test: setup
-	@$(BIN)/python -m pytest -n 3
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 lint: setup
 	@$(BIN)/ruff check .
