@@ -26,7 +26,6 @@ __all__ = [
     "Task",
     "TaskLinks",
     "TaskPage",
-    "ending_of",
     "price_of",
     "refused_task",
     "task_of_decision",
@@ -182,7 +181,7 @@ def task_of_row(id_: str, row: Row) -> Task:
         _fill_accepted(task, Accepted.model_validate_json(row.decision))
     if row.attempt is not None and row.step is not None and row.steps is not None:
         task.progress = Progress(attempt=row.attempt, step=row.step, steps=row.steps)
-    ending = ending_of(row)
+    ending = _ending_of(row)
     if ending is not None:
         _fill_ending(task, ending)
     elif row.cancel_requested:
@@ -210,7 +209,7 @@ def refused_task(id_: str, error: ErrorBody) -> Task:
     return task
 
 
-def ending_of(row: Row) -> Terminal | None:
+def _ending_of(row: Row) -> Terminal | None:
     """The event that ended a request, if it has ended."""
     return None if row.ending is None else _ENDINGS[row.state].model_validate_json(row.ending)
 

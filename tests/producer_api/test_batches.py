@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from producer_api.app import create_app
 from schemas.errors import Code
 from schemas.ids import new_id, nth_id
 from tests.house import House
 from tests.producer_api.conftest import post
+from tests.producer_api.support import served, until_ready
 from tests.producer_api.test_generate import one_shape
 
 pytestmark = [pytest.mark.system]
@@ -35,7 +38,9 @@ def ids(group: dict[str, Any]) -> list[str]:
     return [task["id"] for task in group["tasks"]]
 
 
-async def test_a_batch_is_waited_for_and_found_by_group_and_metadata(house: House, http: httpx.AsyncClient) -> None:
+async def test_a_batch_is_waited_for_and_found_by_group_and_metadata(
+    house: House, http: httpx.AsyncClient, tmp_path: Path
+) -> None:
     await house.worker().ready()
     answer = await ask(http, Prefer="wait=60")
     assert answer.status_code == 200, answer.text
@@ -66,6 +71,12 @@ async def test_a_batch_is_waited_for_and_found_by_group_and_metadata(house: Hous
     assert hashlib.sha256(base64.b64decode(whole["b64_json"])).hexdigest() == whole["sha256"]
     await house.until_ended(4)
     await house.require_balance()
+
+    # Another instance, or a file that was lost: it is all in the events.
+    anew = house.settings.api.model_copy(update={"state_file": tmp_path / "anew.sqlite"})
+    async with served(create_app(house.settings.model_copy(update={"api": anew}))) as other:
+        await until_ready(other)
+        assert ids((await get(other, group["links"]["self"])).json()) == ids(found)
 
 
 async def test_each_prompt_is_decided_by_itself_and_once(http: httpx.AsyncClient) -> None:
