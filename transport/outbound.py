@@ -65,9 +65,11 @@ class OutboundPolicy:
         """The parts of a URL that may be called, as far as it says by itself. Raises ``AddressRefused``."""
         try:
             parts = httpx.URL(url) if len(url) <= _MAX_URL_CHARS else None
-        except httpx.InvalidURL:
-            parts = None
-        if parts is None or not parts.host:
+            callable_ = parts is not None and bool(parts.host) and 0 < _port(parts) < 2**16
+        except (httpx.InvalidURL, ValueError):
+            # Also for a host that begins as an international name, and is none.
+            parts, callable_ = None, False
+        if parts is None or not callable_:
             raise AddressRefused("it is no URL that can be called", f"at most {_MAX_URL_CHARS} characters, with a host")
         if parts.scheme != "https" and not (self.plain_http and parts.scheme == "http"):
             raise AddressRefused(f"its scheme is {parts.scheme[:20]!r}", "use https")
@@ -246,7 +248,9 @@ def _host(url: str) -> str:
 
 
 def _port(url: httpx.URL) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
+    if url.port is not None:
+        return url.port
+    return 443 if url.scheme == "https" else 80
 
 
 @cache

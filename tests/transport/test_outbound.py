@@ -106,6 +106,9 @@ class TestWhatMayBeCalled:
             ("https://example.org:22/", "port 22"),
             ("https://example.org:8443/", "port 8443"),
             ("https://example.org/\x00", "no URL"),
+            ("https://example.org:0/", "no URL"),
+            ("https://example.org:99999/", "no URL"),
+            ("https://xn--.example.org/", "no URL"),
             ("https://example.org/" + "a" * 3_000, "no URL"),
         ],
     )
