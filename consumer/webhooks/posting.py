@@ -51,6 +51,6 @@ def _seconds(header: str | None, now_s: int) -> float | None:
         return float(header.strip()[:9])
     try:
         when = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now_s)

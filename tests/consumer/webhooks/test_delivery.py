@@ -77,6 +77,20 @@ async def test_a_receiver_says_when_to_come_back(kafka: KafkaSettings, tmp_path:
     assert second.at - first.at >= 1.9
 
 
+@pytest.mark.parametrize(
+    "asked", ["soon", "Mon, 01 Jan 2024 00:00:00 +9999999999999", "Mon, 99999999999 Jan 2024 00:00:00"]
+)
+async def test_a_receiver_that_asks_for_no_time_at_all_is_tried_as_others(
+    kafka: KafkaSettings, tmp_path: Path, asked: str
+) -> None:
+    world = await World.make(kafka, tmp_path)
+    with Receiver(lambda _: (503, {"Retry-After": asked}) if len(receiver.got) < 2 else 200) as receiver:
+        world.write({"acme": tenant(world.endpoint("cms", receiver.url()))})
+        async with world.serving():
+            await world.publish("acme")
+            await until(lambda: len(receiver.got) == 3)
+
+
 async def test_a_secret_is_exchanged_without_a_lost_delivery(kafka: KafkaSettings, tmp_path: Path) -> None:
     world = await World.make(kafka, tmp_path)
     with Receiver() as receiver:
