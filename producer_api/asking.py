@@ -6,14 +6,14 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from producer_api.errors import unavailable
+from producer_api.errors import in_doubt, unavailable
 from producer_api.request_log import caller, note_asked
 from producer_api.services import Services
 from producer_api.signed import Asked, build_request
 from producer_api.wire import Answer
 from schemas.errors import ErrorBody
 from schemas.ids import new_id
-from transport.errors import Unavailable
+from transport.errors import Doubt, Unavailable
 
 __all__ = ["ask"]
 
@@ -52,8 +52,9 @@ async def ask(
         try:
             await services.outlet.publish(record)
         except Unavailable:
-            # It may still be written: only what is recognized may be sent again.
             raise unavailable(f"Kafka does not answer: {again}", headers=headers) from None
+        except Doubt:
+            raise in_doubt(f"Kafka does not answer: {again}", headers=headers) from None
         services.pulse.asked()
         await asyncio.wait((expected,), timeout=services.settings.api.decision_wait_s)
         answer = expected.result() if expected.done() else None

@@ -16,7 +16,17 @@ from starlette.routing import Match, Mount
 from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
 from transport.errors import TransportError
 
-__all__ = ["ApiError", "as_api_error", "error_answer", "handle_errors", "refusal", "status_of", "unavailable"]
+__all__ = [
+    "ApiError",
+    "InDoubtError",
+    "as_api_error",
+    "error_answer",
+    "handle_errors",
+    "in_doubt",
+    "refusal",
+    "status_of",
+    "unavailable",
+]
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +74,10 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
+class InDoubtError(ApiError):
+    """503, and what was asked may have been done nonetheless: only what is recognized may be sent again."""
+
+
 def status_of(error: ErrorBody) -> int:
     """The HTTP status that says the same as ``error``; 500 for codes and types that are not known here."""
     return _STATUS.get(error.code) or _STATUS_OF_TYPE.get(error.type, 500)
@@ -81,7 +95,17 @@ def refusal(error: ErrorBody, retry_after_s: float | None, headers: Mapping[str,
 def unavailable(message: str, *, headers: Mapping[str, str] | None = None) -> ApiError:
     """503: nothing is wrong with the request, and it may be repeated in a moment."""
     error = ErrorBody(message=message, type=ErrorType.SERVER, code=Code.SERVICE_UNAVAILABLE)
-    return ApiError(error, headers={"Retry-After": str(_RETRY_AFTER_S), **(headers or {})})
+    return ApiError(error, headers=_soon(headers))
+
+
+def in_doubt(message: str, *, headers: Mapping[str, str] | None = None) -> InDoubtError:
+    """503 for what may have been done."""
+    error = ErrorBody(message=message, type=ErrorType.SERVER, code=Code.SERVICE_UNAVAILABLE)
+    return InDoubtError(error, headers=_soon(headers))
+
+
+def _soon(headers: Mapping[str, str] | None) -> dict[str, str]:
+    return {"Retry-After": str(_RETRY_AFTER_S), **(headers or {})}
 
 
 def error_answer(error: ApiError) -> JSONResponse:

@@ -50,7 +50,8 @@ class Outlet:
     async def publish(self, out: Outgoing) -> None:
         """Write a record, acknowledged by all replicas.
 
-        Raises ``Unavailable``, at once while Kafka is known to be away. The record may nonetheless be written later.
+        Raises ``Unavailable`` at once while Kafka is known to be away: nothing was written. Raises ``Doubt`` when it
+        did not answer: the record may be written nonetheless.
         """
         publisher = self._publisher
         if publisher is None or self.problem is not None:
@@ -62,7 +63,7 @@ class Outlet:
             if isinstance(error, Unavailable | Doubt):
                 # Those who come next need not wait for what has just failed; the probe takes this back.
                 self.problem = f"Kafka does not answer: {error.what}"
-                raise Unavailable(error.what, error.remedy, where=error.where) from error
+                raise Doubt(error.what, error.remedy, where=error.where) from error
             raise
         self._answered_at = time.monotonic()
 

@@ -21,7 +21,7 @@ from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.events import Rejected
 from schemas.requests import CancelRequest
 
-__all__ = ["abandon", "events_of", "late", "made", "until_made"]
+__all__ = ["abandon", "events_of", "late", "made", "not_again", "until_made"]
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,16 @@ def late(services: Services, id_: str, *, keyed: bool) -> ApiError:
     )
     headers = {REQUEST_ID: id_, "x-should-retry": str(keyed).lower()}
     return ApiError(error, status=503 if services.closing.is_set() else 504, headers=headers)
+
+
+def not_again(error: ApiError) -> ApiError:
+    """``error`` about a request that goes on, or may: repeated without a key it would be another one, charged too.
+
+    Its headers name the request.
+    """
+    message = f"it may have been taken: do not send it again, but ask GET /v1/tasks/{error.headers[REQUEST_ID]}"
+    told = error.error.model_copy(update={"message": message})
+    return ApiError(told, status=error.status, headers={**error.headers, "x-should-retry": "false"})
 
 
 def abandon(services: Services, tenant: str, id_: str) -> None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from producer_api.auth import TenantDep
+from producer_api.errors import InDoubtError, as_api_error
 from producer_api.idempotency import key_of
 from producer_api.openai.answers import ImagesAnswer, Route, answer_of
 from producer_api.openai.body import EditBody, ImagesBody, read_images_body
@@ -16,12 +17,13 @@ from producer_api.openai.errors import OpenAIRoute
 from producer_api.openai.models import Model, Models, chosen, model_of, models_of
 from producer_api.openai.sizes import fitted
 from producer_api.openai.streaming import stream
-from producer_api.openai.waiting import until_made
+from producer_api.openai.waiting import not_again, until_made
 from producer_api.rate_limits import rate_limit_headers
 from producer_api.reading import read_object
 from producer_api.services import Services, ServicesDep
 from producer_api.submitting import REQUEST_ID, submit
 from schemas.requests import GenerationRequest
+from transport.errors import TransportError
 
 __all__ = ["router"]
 
@@ -134,12 +136,21 @@ async def _answered(
     key: str | None,
 ) -> Response:
     key = key_of(key)
-    task = await submit(services, tenant, asked, idempotency_key=key, traceparent=request.headers.get("traceparent"))
-    headers = {REQUEST_ID: task.id, **rate_limit_headers(task.limits)}
     keyed = key is not None
+    trace = request.headers.get("traceparent")
+    try:
+        task = await submit(services, tenant, asked, idempotency_key=key, traceparent=trace)
+    except InDoubtError as error:
+        raise error if keyed else not_again(error) from None
+    headers = {REQUEST_ID: task.id, **rate_limit_headers(task.limits)}
     if body.stream:
         told = stream(services, tenant, task.id, body, route, keyed=keyed)
         headers |= {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
         return StreamingResponse(told, media_type="text/event-stream", headers=headers)
-    made = await until_made(services, tenant, task.id, request, keyed=keyed)
-    return await answer_of(services, body, made, headers)
+    try:
+        made = await until_made(services, tenant, task.id, request, keyed=keyed)
+        return await answer_of(services, body, made, headers)
+    except TransportError as error:
+        away = as_api_error(error)
+        away.headers[REQUEST_ID] = task.id
+        raise away if keyed else not_again(away) from None

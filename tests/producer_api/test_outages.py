@@ -19,6 +19,7 @@ from producer_api.app import create_app
 from schemas.ids import new_id, nth_id
 from schemas.outputs import output_key
 from schemas.settings import Settings
+from tests.consumer.generation.harness import write_null_models
 from tests.producer_api.support import (
     TENANT,
     Announcer,
@@ -88,10 +89,25 @@ async def refused_soon(http: httpx.AsyncClient, installation: Installation, meth
     return seconds
 
 
+async def _not_repeated(http: httpx.AsyncClient, installation: Installation) -> None:
+    """What may have been written, and has no key: OpenAI's clients would ask for it anew. With one they may."""
+    asked = {"prompt": "a red circle", "model": "nothing"}
+    told = {}
+    for key in (None, "order-7"):
+        headers = installation.headers() | ({"Idempotency-Key": key} if key else {})
+        answer = await http.post("/v1/images/generations", json=asked, headers=headers)
+        one_shape(answer, 503, "service_unavailable")
+        told[key] = answer
+    assert told[None].headers["x-should-retry"] == "false"
+    assert f"/v1/tasks/{told[None].headers['easel-request-id']}" in told[None].json()["error"]["message"]
+    assert told["order-7"].headers["x-should-retry"] == "true"
+
+
 async def test_what_is_away_is_said_soon_and_comes_back_by_itself(own_stack: Stack, tmp_path: Path) -> None:
     kafka, store = kafka_settings(own_stack), store_settings(own_stack)
     await make_topics(kafka)
-    installation = install(Settings(kafka=kafka, store=store), tmp_path)
+    models = write_null_models(tmp_path)
+    installation = install(Settings(kafka=kafka, store=store, models=models), tmp_path)
     id_ = new_id()
     picture = f"/v1/tasks/{id_}/images/0"
     async with ObjectStore(store) as objects:
@@ -119,6 +135,8 @@ async def test_what_is_away_is_said_soon_and_comes_back_by_itself(own_stack: Sta
             await until_there()
         for how in (signal.SIGSTOP, signal.SIGKILL):
             async with without(own_stack, "kafka", how):
+                if how == signal.SIGSTOP:
+                    await _not_repeated(http, installation)
                 for number in range(2):
                     taken = await refused_soon(http, installation, "POST", "/v1/generate")
                     seconds[f"kafka {how.name} {number}"] = taken
