@@ -31,6 +31,24 @@ async def stored(settings: Settings, id_: str, picture: bytes = PICTURE) -> str:
     return key
 
 
+async def keep_made(objects: ObjectStore, id_: str, picture: bytes) -> None:
+    """Put a picture and its manifest where generation would: one of two that were asked for."""
+    output = succeeded(id_, picture).outputs[0]
+    manifest = Manifest(
+        tenant=TENANT,
+        request_id=id_,
+        attempt=1,
+        model="easel-tiny",
+        weights_revision="r1",
+        outputs=[output],
+        asked=2,
+        engine_ms=5,
+        parameters={},
+    )
+    await objects.put(output.key, picture, content_type="image/png")
+    await objects.put(manifest_key(TENANT, id_), manifest.model_dump_json().encode(), content_type="application/json")
+
+
 async def get(api: Api, path: str, tenant: str = TENANT, **headers: str) -> httpx.Response:
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     return await api.http.get(path, headers={**api.installation.headers(tenant), **names})
@@ -177,23 +195,8 @@ async def test_links_work_without_a_key_for_as_long_as_they_say(api: Api, settin
 async def test_an_old_task_is_found_in_the_store(api: Api, settings: Settings) -> None:
     """Its topics are gone, or were read by another process: the manifest still says what it made."""
     id_, nothing = nth_id(OLD, 1), nth_id(OLD, 2)
-    key = await stored(settings, id_)
-    output = succeeded(id_, PICTURE).outputs[0].model_copy(update={"key": key})
-    manifest = Manifest(
-        tenant=TENANT,
-        request_id=id_,
-        attempt=1,
-        model="easel-tiny",
-        weights_revision="r1",
-        outputs=[output],
-        asked=2,
-        engine_ms=5,
-        parameters={},
-    )
     async with ObjectStore(settings.store) as objects:
-        await objects.put(
-            manifest_key(TENANT, id_), manifest.model_dump_json().encode(), content_type="application/json"
-        )
+        await keep_made(objects, id_, PICTURE)
     task = (await get(api, f"/v1/tasks/{id_}")).json()
     assert (task["state"], task["partial"], task["model"]) == ("succeeded", True, "easel-tiny")
     assert (await get(api, task["outputs"][0]["path"])).content == PICTURE

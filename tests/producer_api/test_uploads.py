@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import json
+import random
 import resource
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -19,11 +21,12 @@ from ops.local.ports import free_port
 from producer_api.app import create_app
 from schemas.connection import KafkaSettings, StoreSettings
 from schemas.envelope import Envelope
-from schemas.ids import new_id
+from schemas.ids import new_id, nth_id
 from schemas.settings import OutboundSettings, Settings
 from tests.producer_api.conftest import Api
 from tests.producer_api.pictures import bomb, drawn, file_of, noise
 from tests.producer_api.support import OTHER, TENANT, Installation, accepted, answer_requests, install, served
+from tests.producer_api.test_tasks import OLD, keep_made
 from tests.stage import Stage
 from tests.transport.servers import answer, serving
 from transport.objects import ObjectStore
@@ -131,10 +134,9 @@ class TestUploads:
         assert (await shop.http.post("/v1/uploads", content=PICTURE)).status_code == 401
 
 
-async def test_twenty_megabytes_do_not_pass_through_memory(nowhere: Installation, tmp_path: Path) -> None:
-    """In a process of its own: what it takes at most, before and after."""
-    picture = file_of(noise(2_640, 2_640))
-    assert len(picture) > 20_000_000
+@pytest.fixture
+async def own_process(nowhere: Installation, tmp_path: Path) -> AsyncIterator[tuple[Shop, int]]:
+    """The API in a process of its own, with few files to open at first, and its pid."""
     settings, port = nowhere.settings, free_port()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, files[1]))
@@ -162,19 +164,48 @@ async def test_twenty_megabytes_do_not_pass_through_memory(nowhere: Installation
     try:
         await stage.until(lambda: stage.get("/health/live")[0] == 200, 60, "it does not answer")
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http:
-            shop = Shop(http, nowhere)
-            assert (await shop.post(files={"file": ("a.png", file_of(drawn()))})).status_code == 201
-            before = peak_mib(stage.pid)
-            for sent in ({"files": {"file": ("a.png", picture)}}, {"content": picture, "media_type": "image/png"}):
-                answered = await shop.post(**sent)
-                assert answered.status_code == 201, answered.text
-                assert answered.json()["bytes"] > 20_000_000
-            assert peak_mib(stage.pid) - before < 16
-            assert psutil.Process(stage.pid).children() == []
-            # It may be started with few files, and needs one for each connection.
-            assert psutil.Process(stage.pid).rlimit(psutil.RLIMIT_NOFILE)[0] >= settings.api.connections
+            yield Shop(http, nowhere), stage.pid
     finally:
         stage.kill()
+
+
+async def test_twenty_megabytes_do_not_pass_through_memory(own_process: tuple[Shop, int]) -> None:
+    """In a process of its own: what it takes at most, before and after."""
+    shop, pid = own_process
+    picture = file_of(noise(2_640, 2_640))
+    assert len(picture) > 20_000_000
+    assert (await shop.post(files={"file": ("a.png", file_of(drawn()))})).status_code == 201
+    before = peak_mib(pid)
+    for sent in ({"files": {"file": ("a.png", picture)}}, {"content": picture, "media_type": "image/png"}):
+        answered = await shop.post(**sent)
+        assert answered.status_code == 201, answered.text
+        assert answered.json()["bytes"] > 20_000_000
+    assert peak_mib(pid) - before < 16
+    assert psutil.Process(pid).children() == []
+    # It may be started with few files, and needs one for each connection.
+    assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)[0] >= shop.installation.settings.api.connections
+
+
+async def test_nor_do_they_when_they_are_fetched_by_several_at_once(own_process: tuple[Shop, int]) -> None:
+    shop, pid = own_process
+    pictures = [b"small", random.Random(7).randbytes(20_000_000)]
+    ids = [nth_id(OLD, number) for number in range(2)]
+    async with ObjectStore(shop.installation.settings.store) as objects:
+        for id_, picture in zip(ids, pictures, strict=True):
+            await keep_made(objects, id_, picture)
+
+    async def fetched(id_: str) -> str:
+        headers, found = shop.installation.headers(), hashlib.sha256()
+        async with shop.http.stream("GET", f"/v1/tasks/{id_}/images/0", headers=headers) as answered:
+            assert answered.status_code == 200
+            async for piece in answered.aiter_bytes():
+                found.update(piece)
+        return found.hexdigest()
+
+    await fetched(ids[0])
+    before = peak_mib(pid)
+    assert set(await asyncio.gather(*(fetched(ids[1]) for _ in range(4)))) == {hashlib.sha256(pictures[1]).hexdigest()}
+    assert peak_mib(pid) - before < 16
 
 
 def peak_mib(pid: int) -> float:
