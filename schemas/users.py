@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from schemas.tenants import TenantId
 from schemas.yaml_file import MisplacedError, read_yaml
 
-__all__ = ["User", "UserName", "UsersFile", "load_users"]
+__all__ = ["MAX_NAME_CHARS", "User", "UserName", "UsersFile", "load_users"]
 
 _ARGON2ID = r"^\$argon2id\$v=19\$m=\d{1,7},t=\d{1,2},p=\d{1,2}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+$"
 
-UserName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]{1,100}$")]
+MAX_NAME_CHARS = 100
+UserName = Annotated[str, StringConstraints(pattern=r"^[^\s\x00-\x1f\x7f]+$", max_length=MAX_NAME_CHARS)]
 
 
 class User(BaseModel):

@@ -11,7 +11,7 @@ from producer_api.login.passwords import MAX_PASSWORD_CHARS, Passwords
 from producer_api.login.throttle import Attempts, Rates
 from producer_api.login.tokens import MIN_SECRET_BYTES, Claims, Tokens
 from schemas.settings import Settings
-from schemas.users import User, load_users
+from schemas.users import MAX_NAME_CHARS, User, load_users
 from schemas.yaml_file import ConfigError
 from transport.objects import ObjectStore
 
@@ -82,14 +82,17 @@ class Logins:
         return self._rates.take(user.user, user.requests_per_minute, time.monotonic())
 
     async def sign_in(self, name: str, password: str) -> Pair | None:
-        """Tokens for a name and its password; None when they don't fit. Raises ``TooManyTriesError`` and ``Busy``."""
-        if wait_s := self._attempts.begin(name, time.monotonic()):
+        """Tokens for a name and its password; None when they don't fit. Raises ``TooManyTriesError`` and
+        ``BusyError``."""
+        # What is not checked is not counted: else a flood of names would push out those that are held back.
+        self._passwords.require_room()
+        if wait_s := self._attempts.begin(name[:MAX_NAME_CHARS], time.monotonic()):
             raise TooManyTriesError(wait_s)
         user = self._users.content.get(name)
         hash_ = None if user is None or len(password) > MAX_PASSWORD_CHARS else user.password
         if not await self._passwords.fits(password[:MAX_PASSWORD_CHARS], hash_) or user is None:
             return None
-        self._attempts.succeeded(name)
+        self._attempts.succeeded(name[:MAX_NAME_CHARS])
         now_s = time.time()
         return Pair(
             self._tokens.access(name, user.fingerprint, now_s=now_s),

@@ -34,10 +34,14 @@ class Passwords:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="easel-passwords")
         self._waiting = 0
 
-    async def fits(self, password: str, hash_: str | None) -> bool:
-        """Whether the password has this hash; without one, after the same work, False. Raises ``BusyError``."""
+    def require_room(self) -> None:
+        """Raise ``BusyError`` when no other check could begin now."""
         if self._waiting >= _MOST_WAITING:
             raise BusyError
+
+    async def fits(self, password: str, hash_: str | None) -> bool:
+        """Whether the password has this hash; without one, after the same work, False. Raises ``BusyError``."""
+        self.require_room()
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _fits, password, hash_)

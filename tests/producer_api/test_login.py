@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
 import jwt
 import pytest
+from pydantic import SecretStr
 
-from producer_api.login.passwords import Passwords, hashed
+from producer_api.login.logins import Logins
+from producer_api.login.passwords import BusyError, Passwords, hashed
 from producer_api.login.throttle import Attempts, Rates
 from producer_api.login.tokens import ACCESS_S, Tokens
+from schemas.connection import StoreSettings
+from schemas.settings import ApiSettings, Settings
 from schemas.users import User, load_users
 from schemas.yaml_file import ConfigError
+from transport.objects import ObjectStore
 
 SECRET = b"0123456789abcdef0123456789abcdef"
 TOKENS = Tokens(SECRET, issuer="easel-api", audience="easel")
@@ -125,6 +131,22 @@ async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -
 
     assert 0.5 < await cost(None) / await cost(hash_) < 2
     passwords.stop()
+
+
+async def test_a_flood_of_names_holds_nobody_back_and_forgets_nobody(tmp_path: Path) -> None:
+    (tmp_path / "users.yaml").write_text(f"users: [{{user: anna, tenant: acme, password: '{hashed('right')}'}}]")
+    api = ApiSettings(users_file=tmp_path / "users.yaml", token_secret=SecretStr(SECRET.decode()))
+    logins = Logins.build(Settings(api=api), ObjectStore(StoreSettings(endpoint="127.0.0.1:1")))
+    assert logins is not None
+    tries = [asyncio.create_task(logins.sign_in(f"{number}" + "x" * 10_000, "wrong")) for number in range(200)]
+    busy = sum(isinstance(one, BusyError) for one in await asyncio.gather(*tries, return_exceptions=True))
+    assert busy >= 100
+    counted = logins._attempts._tried
+    assert len(counted) == 200 - busy
+    assert max(len(name) for name in counted) == 100
+    assert await logins.sign_in("anna", "right") is not None
+    assert "anna" not in counted
+    await logins.stop()
 
 
 class TestTheFile:
