@@ -37,6 +37,7 @@ _PAGE = 500
 _RETRIED_STATUS = (500, 502, 503, 504)
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NoSuchVersion"})
+_THERE = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 _REFUSED = frozenset(
     {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket", "InvalidBucketName", "BadDigest"}
 )
@@ -112,6 +113,20 @@ class ObjectStore:
             content_type=content_type,
             metadata=dict(metadata) if metadata else None,
         )
+
+    async def put_new(self, key: str, data: bytes, *, content_type: str) -> bool:
+        """Stores ``data`` unless there is something under ``key``; of several who do so at once, one does.
+
+        Returns whether it did. A store that knows no ``If-None-Match`` stores it in any case: look there before.
+        """
+        headers = {"Content-Type": content_type, "If-None-Match": "*"}
+        try:
+            await self._call(f"storing {key}", self._client._put_object, self._bucket, key, data, headers)
+        except TransportError as err:
+            if isinstance(err.__cause__, S3Error) and err.__cause__.code in _THERE:
+                return False
+            raise
+        return True
 
     async def put_file(self, key: str, path: Path, *, content_type: str) -> None:
         """Stores a file, whole or not at all; it is read in pieces of 5 MiB."""

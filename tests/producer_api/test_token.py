@@ -157,6 +157,31 @@ async def test_a_refresh_token_is_good_once(door: Door) -> None:
         flat(await door.http.post("/token/refresh", json={"refresh_token": wrong}), 401, "login_invalid")
 
 
+async def test_of_two_who_refresh_at_the_same_moment_neither_goes_on(door: Door) -> None:
+    for _ in range(5):
+        tokens = await door.tokens()
+        asked = [door.http.post("/token/refresh", json={"refresh_token": tokens["refresh_token"]}) for _ in range(8)]
+        answers = await asyncio.gather(*asked)
+        got = [answer.json()["refresh_token"] for answer in answers if answer.status_code == 200]
+        assert len(got) <= 1
+        for token in got:
+            stopped = await door.http.post("/token/refresh", json={"refresh_token": token})
+            flat(stopped, 401, "login_invalid")
+
+
+async def test_signing_out_at_the_same_moment_is_not_undone(door: Door) -> None:
+    for _ in range(5):
+        token = (await door.tokens())["refresh_token"]
+        refreshed, out = await asyncio.gather(
+            door.http.post("/token/refresh", json={"refresh_token": token}),
+            door.http.post("/token/revoke", data={"token": token}),
+        )
+        assert out.status_code == 204
+        if refreshed.status_code == 200:
+            later = await door.http.post("/token/refresh", json={"refresh_token": refreshed.json()["refresh_token"]})
+            flat(later, 401, "login_invalid")
+
+
 async def test_signing_out_ends_the_refresh_token(door: Door) -> None:
     tokens = await door.tokens()
     for _ in range(2):

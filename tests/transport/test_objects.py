@@ -39,6 +39,15 @@ async def test_an_object_comes_back_as_it_was_stored(store: StoreSettings) -> No
         assert not await objects.exists(key)
 
 
+async def test_of_several_who_make_an_object_one_does(store: StoreSettings) -> None:
+    async with ObjectStore(store) as objects:
+        made = await asyncio.gather(*(objects.put_new("one", b"%d" % n, content_type="text/plain") for n in range(8)))
+        assert sum(made) == 1
+        assert await objects.get("one") == b"%d" % made.index(True)
+        await objects.delete("one")
+        assert await objects.put_new("one", b"", content_type="text/plain")
+
+
 async def test_a_part_of_an_object_is_streamed(store: StoreSettings) -> None:
     async with ObjectStore(store) as objects:
         await objects.put("a", PICTURE, content_type="image/png")
