@@ -36,12 +36,13 @@ async def submit_batch(
     was refused is tried. Raises ``ApiError`` when all were refused for one reason, and (503) when Kafka went away: then
     some may have been accepted, and it is safe to ask again in the same way.
     """
-    prompts = body.prompts or []
     base = request_id or new_id()
     require_request_id(base, at_ms=int(time.time() * 1000))
     # Nothing of a group may differ when it is asked for again: its requests would have other bodies.
     derived = None if idempotency_key is None else hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]
     group = body.group or derived or base
+    # All of them before the first is published: one that can be no request refuses the batch as a whole.
+    asked = [body.to_request(prompt).model_copy(update={"group": group}) for prompt in body.prompts or ()]
     free = asyncio.Semaphore(_AT_ONCE)
 
     async def one(number: int) -> Task | ApiError:
@@ -50,7 +51,7 @@ async def submit_batch(
                 return await submit(
                     services,
                     tenant,
-                    body.to_request(prompts[number]).model_copy(update={"group": group}),
+                    asked[number],
                     request_id=nth_id(base, number),
                     idempotency_key=None if derived is None else f"batch-{derived}-{number}",
                     traceparent=traceparent,
@@ -58,7 +59,7 @@ async def submit_batch(
             except ApiError as refused:
                 return refused
 
-    answers = await asyncio.gather(*(one(number) for number in range(len(prompts))))
+    answers = await asyncio.gather(*(one(number) for number in range(len(asked))))
     refused = [answer for answer in answers if isinstance(answer, ApiError)]
     if any(answer.status == HTTPStatus.SERVICE_UNAVAILABLE for answer in refused):
         again = f"Kafka does not answer: try again with the header {REQUEST_ID}: {base}"

@@ -83,6 +83,7 @@ async def test_each_prompt_is_decided_by_itself_and_once(http: httpx.AsyncClient
     await the_same_batch_again_is_the_same_tasks(http, "Idempotency-Key")
     await the_same_batch_again_is_the_same_tasks(http, "Easel-Request-Id")
     await each_prompt_is_accepted_or_refused_by_itself(http)
+    await what_can_be_no_batch_is_refused_whole(http)
 
 
 async def the_same_batch_again_is_the_same_tasks(http: httpx.AsyncClient, name: str) -> None:
@@ -104,6 +105,16 @@ async def the_same_batch_again_is_the_same_tasks(http: httpx.AsyncClient, name: 
     assert states == ["rejected", "accepted", "accepted"]
     conflict = Code.IDEMPOTENCY_CONFLICT if name == "Idempotency-Key" else Code.ID_CONFLICT
     assert answer.json()["tasks"][0]["error"]["code"] == conflict
+
+
+async def what_can_be_no_batch_is_refused_whole(http: httpx.AsyncClient) -> None:
+    """One prompt is no prompt: then none may have been taken, for the answer names no task."""
+    body = {"prompts": [*PROMPTS, "a\0b"], "model": "nothing", "metadata": {"issue": "none"}}
+    answer = await http.post("/v1/generate", json=body, headers={"X-API-Key": "acme"})
+    one_shape(answer, 400, "invalid_request", "prompt")
+    # Decided after all that came before it.
+    assert (await post(http)).status_code == 202
+    assert ids((await get(http, "/v1/tasks?metadata.issue=none")).json()) == []
 
 
 async def each_prompt_is_accepted_or_refused_by_itself(http: httpx.AsyncClient) -> None:
