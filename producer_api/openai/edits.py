@@ -14,6 +14,7 @@ from producer_api.errors import ApiError
 from producer_api.openai.body import EditBody, read_images_body
 from producer_api.receiving import form_of, media_type_of, pieces_of
 from producer_api.services import Services
+from producer_api.sources.given import require_active
 from producer_api.sources.keeping import Kept, Writer
 from schemas.errors import Code, EaselError, ErrorBody, ErrorType
 from schemas.sources import MAX_SOURCE_BYTES
@@ -41,6 +42,7 @@ async def read_edit(request: Request, services: Services, tenant: str) -> Edit:
     """Read the form and keep its pictures. Raises ``EaselError`` and ``ApiError`` for what can't be used."""
     if (kind := media_type_of(request)) != _FORM:
         raise ApiError(_wrong(f"the content type is {kind[:80]!r}: send {_FORM}"), status=415)
+    require_active(services, tenant)
     with services.sources.body(tenant):
         pieces = pieces_of(request, _MAX_BYTES)
         parser = MultiPartParser(

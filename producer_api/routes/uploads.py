@@ -14,6 +14,7 @@ from producer_api.auth import TenantDep
 from producer_api.errors import ApiError
 from producer_api.receiving import form_of, media_type_of, pieces_of
 from producer_api.services import ServicesDep
+from producer_api.sources.given import require_active
 from producer_api.sources.keeping import Kept, Writer, invalid
 from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.outputs import MEDIA_TYPES
@@ -46,7 +47,7 @@ _BODY: dict[str, Any] = {
     status_code=201,
     openapi_extra=_BODY,
     summary="Upload a picture to start from",
-    responses={status: {} for status in (400, 413, 415, 429, 503)},
+    responses={status: {} for status in (400, 403, 413, 415, 429, 503)},
 )
 async def upload(request: Request, tenant: TenantDep, services: ServicesDep) -> Kept:
     """Verify a png, jpeg or webp and keep it; its `key` is for `source_image` and `mask_image`.
@@ -54,6 +55,7 @@ async def upload(request: Request, tenant: TenantDep, services: ServicesDep) -> 
     Send the file as the field `file` of a form, or as the body itself. It is written anew from its pixels: upright, in
     sRGB, and without anything else that the file held. The same picture has the same key.
     """
+    require_active(services, tenant)
     media_type = media_type_of(request)
     if media_type == _FORM:
         write = _from_form(request)

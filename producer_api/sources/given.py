@@ -15,13 +15,22 @@ from schemas.sources import EXTENSIONS, MAX_SOURCE_BYTES
 from transport.errors import AddressRefused, AnswerRefused, Unavailable
 from transport.outbound import OutboundPolicy, fetch
 
-__all__ = ["keep"]
+__all__ = ["keep", "require_active"]
 
 _DATA = re.compile(r"data:(?P<type>image/[a-z0-9.+-]{1,40})?;base64,")
 _CHARS = 4 * 2**18
 """Of base64, decoded at a time; a multiple of four."""
 _FETCH_S = 20.0
 _TYPES = (*(MEDIA_TYPES[name] for name in EXTENSIONS), "application/octet-stream", "binary/octet-stream")
+
+
+def require_active(services: Services, tenant: str) -> None:
+    """Raise ``EaselError(tenant_suspended)`` unless the tenant may ask for anything new, or give a picture for it."""
+    entry = services.keyring.tenant(tenant)
+    if entry is not None and entry.status == "suspended":
+        raise EaselError(
+            Code.TENANT_SUSPENDED, f"the tenant {tenant!r} is suspended: ask the operator", type=ErrorType.PERMISSION
+        )
 
 
 async def keep(services: Services, tenant: str, given: str, *, param: str) -> str:
@@ -36,6 +45,7 @@ async def keep(services: Services, tenant: str, given: str, *, param: str) -> st
         write = _fetched(services, given, param)
     else:
         return given
+    require_active(services, tenant)
     return (await services.sources.keep(tenant, write, param=param)).key
 
 

@@ -23,6 +23,7 @@ from schemas.connection import KafkaSettings, StoreSettings
 from schemas.envelope import Envelope
 from schemas.ids import new_id, nth_id
 from schemas.settings import OutboundSettings, Settings
+from tests.consumer.generation.harness import write_null_models
 from tests.producer_api.conftest import Api
 from tests.producer_api.pictures import bomb, drawn, file_of, noise
 from tests.producer_api.support import OTHER, TENANT, Installation, accepted, answer_requests, install, served
@@ -132,6 +133,24 @@ class TestUploads:
 
     async def test_no_one_uploads_without_a_key(self, shop: Shop) -> None:
         assert (await shop.http.post("/v1/uploads", content=PICTURE)).status_code == 401
+
+    async def test_a_suspended_tenant_fills_no_store(self, nowhere: Installation) -> None:
+        tenants = nowhere.settings.tenants
+        tenants.write_text(tenants.read_text().replace(f"- id: {TENANT}\n", f"- id: {TENANT}\n    status: suspended\n"))
+        models = write_null_models(tenants.parent)
+        async with served(create_app(nowhere.settings.model_copy(update={"models": models}))) as http:
+            shop = Shop(http, nowhere)
+            inline = {"prompt": "x", "model": "nothing", "source_image": data_url(PICTURE), "strength": 0.5}
+            headers = nowhere.headers(TENANT)
+            refused = [
+                await shop.post(PICTURE, "image/jpeg"),
+                await http.post("/v1/generate", json=inline, headers=headers),
+                await http.post(
+                    "/v1/images/edits", data={"prompt": "x"}, files={"image": ("a.jpg", PICTURE)}, headers=headers
+                ),
+            ]
+            assert [(one.status_code, error_of(one)["code"]) for one in refused] == [(403, "tenant_suspended")] * 3
+            assert (await shop.post(PICTURE, "image/jpeg", OTHER)).status_code == 201
 
 
 @pytest.fixture
