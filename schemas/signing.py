@@ -156,7 +156,9 @@ def verify(
             raise _refused(Code.CLAIMS_INVALID, f"the claim {name!r} is missing", name)
 
     _require_claim(claims, "iss", entry.issuer)
-    _require_claim(claims, "aud", audience)
+    # A list of one is what some libraries write for it.
+    if claims["aud"] != [audience]:
+        _require_claim(claims, "aud", audience)
     _require_claim(claims, "type", event_type)
     _require_claim(claims, "jti", event_id)
     if claims["body_sha256"] != hashlib.sha256(body).hexdigest():

@@ -54,6 +54,10 @@ def test_a_token_of_a_plain_jwt_library_verifies() -> None:
     assert Case(token=made).verify().kid == KID
 
 
+def test_the_audience_may_be_a_list_of_one_as_some_libraries_write_it() -> None:
+    assert Case(token=token(payload=claims(aud=["easel"]))).verify().tenant == TENANT
+
+
 def test_claims_that_are_not_ours_are_left_alone() -> None:
     assert Case(token=token(payload=claims(scope="images", nonce=[1, 2]))).verify().tenant == TENANT
 

@@ -206,7 +206,7 @@ class TestHeader:
 
 WRONG: dict[str, list[object]] = {
     "iss": ["globex", "", "ACME", "acme ", ["acme"], {"acme": 1}, 1, True, 1.5],
-    "aud": ["other-installation", "", ["easel"], ["easel", "other"], {"easel": 1}, 1, True],
+    "aud": ["other-installation", "", [], ["other"], ["easel", "other"], ["easel", "easel"], {"easel": 1}, 1, True],
     "type": ["easel.generation.cancel_requested.v1", "easel.generation.requested.v2", "", ["x"], 1, True],
     "jti": ["019aa4d2-6c00-7000-8000-000000000002", "", ["019aa4d2-6c00-7000-8000-000000000001"], 1, True],
     "iat": ["1763712000", [1763712000], True, -1, 2**53, 1e400, float("nan"), {}],
