@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from schemas.errors import Code, EaselError, ErrorType
-from schemas.jws import Compact, decoded, prepared_key, verifies
+from schemas.jws import Compact, decoded, encoded, prepared_key, signed, verifies
 
 __all__ = [
     "ALGORITHMS",
@@ -85,7 +84,7 @@ class Verified:
     """Whom the issuer names as the one who acts: for the HTTP shim, the id of an API key."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signer:
     """Signs requests of one publisher with one private key."""
 
@@ -127,7 +126,15 @@ class Signer:
             claims[IDEMPOTENCY_KEY] = idempotency_key
         if caller is not None:
             claims[_CALLER] = {"sub": caller}
-        return jwt.encode(claims, self.key, algorithm=self.algorithm, headers={"typ": TOKEN_TYPE, "kid": self.kid})
+        return signed(self._header, claims, self.algorithm, self._prepared)
+
+    @cached_property
+    def _header(self) -> bytes:
+        return encoded({"alg": self.algorithm, "kid": self.kid, "typ": TOKEN_TYPE})
+
+    @cached_property
+    def _prepared(self) -> Any:
+        return prepared_key(self.algorithm, self.key)
 
 
 def verify(
