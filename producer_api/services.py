@@ -25,7 +25,7 @@ from schemas.topics import Topics
 from schemas.yaml_file import ConfigError
 from transport.objects import ObjectStore
 
-__all__ = ["Services", "ServicesDep", "StartupError"]
+__all__ = ["Services", "ServicesDep", "StartupError", "services_of"]
 
 
 log = logging.getLogger(__name__)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
+from fastapi.routing import APIRoute
 
 from producer_api.answers import FINAL, Group, Price, Task, price_of
 from producer_api.asking import ask
-from producer_api.auth import TenantDep
+from producer_api.auth import TenantDep, authenticated, bearer_scheme, header_scheme
 from producer_api.batch import submit_batch, until_all_ended
 from producer_api.connected import while_connected
 from producer_api.errors import refusal, unavailable
@@ -18,7 +19,7 @@ from producer_api.inlining import inlined
 from producer_api.preferring import wait_of
 from producer_api.rate_limits import rate_limit_headers
 from producer_api.receiving import receive
-from producer_api.services import Services, ServicesDep
+from producer_api.services import Services, ServicesDep, services_of
 from producer_api.submitting import REQUEST_ID, submit, until_ended
 from schemas.events import Priced, Rejected
 from schemas.requests import GenerationRequest
@@ -28,7 +29,33 @@ __all__ = ["router"]
 _NOBODY_THERE = 499
 """For the log alone."""
 
-router = APIRouter(tags=["generation"])
+
+class _Direct(APIRoute):
+    """A route whose endpoint gets its parameters from here: all of them are headers that may be missing or anything.
+
+    The framework's own way to them takes an eighth of an answer's time. It still describes them in the document.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Serve one request."""
+
+        async def handle(request: Request) -> Response:
+            headers = request.headers
+            tenant = await authenticated(request, await bearer_scheme(request), await header_scheme(request))
+            return await generate(
+                request,
+                tenant,
+                await services_of(request),
+                easel_request_id=headers.get("easel-request-id"),
+                idempotency_key=headers.get("idempotency-key"),
+                prefer=headers.getlist("prefer"),
+                traceparent=headers.get("traceparent"),
+            )
+
+        return handle
+
+
+router = APIRouter(tags=["generation"], route_class=_Direct)
 
 _BODY: dict[str, Any] = {
     "requestBody": {
