@@ -87,21 +87,25 @@ class Tracker:
 
     async def row(self, tenant: str, id_: str) -> Row | None:
         """What is known about a tenant's request; None when that is nothing, or it is more than a day old."""
-        file = self._file
-        if file is None:
-            return None
-        found = await self._in_thread(lambda: file.row(tenant, id_))
+        found = await self._asked(lambda file: file.row(tenant, id_), None)
         return None if found is None or found.updated_ms < _kept_since_ms() else found
 
     async def page(self, wanted: Wanted) -> list[tuple[str, Row]]:
         """The requests that are wanted, with their ids; those that are more than a day old are not known."""
-        file = self._file
-        return [] if file is None else await self._in_thread(lambda: file.page(wanted, _kept_since_ms()))
+        return await self._asked(lambda file: file.page(wanted, _kept_since_ms()), [])
 
     async def counts(self, wanted: Wanted) -> dict[str, int]:
         """How many of them there are in each state, on all pages together."""
+        return await self._asked(lambda file: file.counts(wanted, _kept_since_ms()), {})
+
+    async def _asked(self, question: Callable[[TaskFile], _T], nothing: _T) -> _T:
+        """What the file says; ``nothing`` while there is none, and ``problem`` says so."""
         file = self._file
-        return {} if file is None else await self._in_thread(lambda: file.counts(wanted, _kept_since_ms()))
+        try:
+            return nothing if file is None else await self._in_thread(lambda: question(file))
+        except TaskFileError:
+            # It was closed in the meantime, to be opened again.
+            return nothing
 
     async def _follow(self) -> None:
         anew = False
@@ -110,6 +114,7 @@ class Tracker:
                 await self._follow_once(anew=anew)
             except OffsetsUnknown as error:
                 log.warning("the topics were made anew, so is %s: %s", self._path, error)
+                self.problem = "the topics were made anew and are being read"
                 anew = True
                 continue
             except (TransportError, TaskFileError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -142,3 +143,18 @@ async def test_a_broker_that_is_away_is_waited_for(own_broker: OwnBroker, tmp_pa
                 await asyncio.sleep(0.05)
     finally:
         await tracker.stop()
+
+
+async def test_who_asks_while_the_file_is_closed_to_be_opened_again_learns_nothing(
+    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path
+) -> None:
+    async with tracking(kafka, tmp_path / "api.sqlite") as tracker:
+        id_ = new_id()
+        await announcer.say(accepted(id_))
+        await until_state(tracker, id_, "accepted")
+        busy, loop = threading.Event(), asyncio.get_running_loop()
+        # In its thread the file is closed before the question comes to it.
+        before = [loop.run_in_executor(tracker._thread, work) for work in (busy.wait, tracker._close)]
+        loop.call_later(0.1, busy.set)
+        assert await tracker.row(TENANT, id_) is None
+        await asyncio.gather(*before)
