@@ -12,11 +12,14 @@ from schemas.endpoints import Target
 from schemas.envelope import JSON
 from schemas.webhooks import signatures
 from transport.errors import TransportError
+from transport.logs import logger
 from transport.outbound import OutboundPolicy, post
 
 __all__ = ["attempt"]
 
 _SHOWN = 200
+
+_log = logger("webhooks")
 
 
 async def attempt(owed: Owed, target: Target | None, *, policy: OutboundPolicy, timeout_s: float) -> Answer:
@@ -38,6 +41,10 @@ async def attempt(owed: Owed, target: Target | None, *, policy: OutboundPolicy, 
         posted = await post(target.url, body=body, headers=headers, policy=policy, timeout_s=timeout_s)
     except TransportError as error:
         return Answer(None, str(error))
+    except Exception as error:
+        # A bug of ours in one tenant's URL must not leave the event with nobody to try it again.
+        _log.exception("an attempt failed unforeseen", webhook_id=owed.id)
+        return Answer(None, f"it failed unforeseen: {type(error).__name__}")
     head = posted.head.decode("utf-8", "replace")[:_SHOWN]
     said = f"the status {posted.status}" + (f", {head!r}" if head.strip() else "")
     return Answer(posted.status, said, asked_s=_seconds(posted.headers.get("retry-after"), now_s))

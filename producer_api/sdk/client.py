@@ -6,10 +6,7 @@
     async def main() -> None:
         async with Client.from_env() as client:
             handle = await client.submit("a small red circle on a white background", model="easel-tiny", images=2)
-            async for event in handle.events():
-                print(event.TYPE)
-            done = await handle.result()
-            print([output.key for output in done.outputs])
+            print([output.key for output in (await handle.result()).outputs])
 
     asyncio.run(main())
 

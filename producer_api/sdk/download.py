@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -64,7 +65,7 @@ async def by_url(url: str, output: Output, timeout_s: float) -> bytes:
             raise ResultGone(f"the picture {output.key} is no longer in the store") from None
         hint = ": the URL has expired, ask for another" if error.code in _EXPIRED else ""
         raise Unreachable(f"the store answered {error.code} for {output.key}{hint}") from None
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         # Not the error's own text: it may hold the URL, which is a key for a while.
         raise Unreachable(f"the picture {output.key} could not be fetched: {type(error).__name__}") from None
 
