@@ -29,6 +29,10 @@ class Inbox:
         """Whether to fetch no more for now."""
         return len(self._records) > _HELD_BATCHES * self._most or self._bytes > _HELD_BATCHES * BATCH_BYTES
 
+    def has_batch(self) -> bool:
+        """Whether a whole batch waits."""
+        return len(self._records) >= self._most or self._bytes >= BATCH_BYTES
+
     def has_room(self) -> bool:
         """Whether to fetch again: at most a batch is left."""
         return len(self._records) <= self._most and self._bytes <= BATCH_BYTES

@@ -14,6 +14,7 @@ from consumer.admission.batch import Batch, decide_batch, group_offsets
 from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet
+from consumer.admission.gathering import pause_after
 from consumer.admission.gauges import PartitionGauges
 from consumer.admission.inbox import Inbox
 from consumer.admission.outlook import demand_of
@@ -39,11 +40,6 @@ _TICK_S = 0.25
 _RETRY_S = 0.2
 _RETRY_MOST_S = 5.0
 _STUCK_S = 15.0
-_BUSY_OUTCOMES = 4
-_GATHER_S = 0.02
-"""A partition whose jobs end by the handful waits so long for more records to share its next transaction, which costs
-the broker as much for one as for hundreds. Requests don't count: nobody is kept waiting by what others send."""
-
 _LETTERS_WAIT_S = 0.1
 _LETTERS_BYTES = 1024 * 1024
 """Dead letters alone wait for each other this long, or until they are so large: a storm of forged requests would else
@@ -89,7 +85,7 @@ class PartitionRunner:
         self._owned = True
         self._accepting = False
         self._held = False
-        self._busy = False
+        self._gather_s = 0.0
         self._waiting: Batch | None = None
         self._waiting_since = 0.0
         self._stopping = False
@@ -195,7 +191,9 @@ class PartitionRunner:
                     self._begin(state)
                 records = await self._take()
                 if self._owned:
+                    began = time.monotonic()
                     await self._decide(producer, state, records)
+                    self._gather_s = pause_after(records, self._outcomes, time.monotonic() - began)
         finally:
             self._accepting = False
             self._inbox.clear()
@@ -226,7 +224,7 @@ class PartitionRunner:
         self.problem = None
 
     async def _take(self) -> list[Record]:
-        """The next batch: what has arrived, at once; nothing after a tick."""
+        """The next batch: what has arrived, and in busy times what comes within a pause; nothing after a tick."""
         if not self._inbox:
             self._wake.clear()
             try:
@@ -234,10 +232,9 @@ class PartitionRunner:
                     await self._wake.wait()
             except TimeoutError:
                 return []
-        if self._busy:
-            await asyncio.sleep(_GATHER_S)
+        if self._gather_s and not self._inbox.has_batch():
+            await asyncio.sleep(self._gather_s)
         taken = self._inbox.take()
-        self._busy = sum(1 for record in taken if record.topic == self._outcomes) >= _BUSY_OUTCOMES
         if self._held and self._inbox.has_room():
             self._held = False
             for tp in self._inputs:

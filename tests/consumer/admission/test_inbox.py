@@ -53,3 +53,14 @@ def test_bytes_alone_make_it_full() -> None:
     assert inbox.has_room()
     assert not inbox.is_full()
     assert inbox.take() == []
+
+
+def test_a_whole_batch_waits_for_no_more() -> None:
+    inbox = Inbox(10)
+    inbox.add(records(9))
+    assert not inbox.has_batch()
+    inbox.add(records(1))
+    assert inbox.has_batch()
+    few = Inbox(10)
+    few.add(records(1, BATCH_BYTES))
+    assert few.has_batch()
