@@ -60,6 +60,11 @@ class Batch:
         return bool(self.messages) and not self._awaited
 
     @property
+    def letters(self) -> int:
+        """Records that became dead letters."""
+        return sum(1 for decision in self.decisions if decision.what == "dead_lettered")
+
+    @property
     def size(self) -> int:
         """The bytes of its messages."""
         return sum(len(out.value or b"") for out in self.messages)

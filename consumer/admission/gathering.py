@@ -22,9 +22,12 @@ _MOST_S = 0.04
 where there is time to spare, longer where there is none. Who comes alone waits for nobody."""
 
 
-def pause_after(records: Iterable[Record], outcomes: str, took_s: float) -> float:
-    """Seconds to wait after ``records`` were decided and committed, which took ``took_s``; ``outcomes`` is a topic."""
+def pause_after(records: Iterable[Record], outcomes: str, took_s: float, *, letters: int = 0) -> float:
+    """Seconds to wait after ``records`` were decided and committed, which took ``took_s``; ``outcomes`` is a topic.
+
+    ``letters`` of what was committed are dead letters: a storm of forged requests makes nobody wait.
+    """
     topics = [record.topic for record in records]
     if topics.count(outcomes) >= _BUSY_OUTCOMES:
         return _OUTCOMES_S
-    return min(_TIMES * took_s, _MOST_S) if len(topics) >= _BUSY_RECORDS else 0.0
+    return min(_TIMES * took_s, _MOST_S) if len(topics) - letters >= _BUSY_RECORDS else 0.0

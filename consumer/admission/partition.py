@@ -191,9 +191,7 @@ class PartitionRunner:
                     self._begin(state)
                 records = await self._take()
                 if self._owned:
-                    began = time.monotonic()
                     await self._decide(producer, state, records)
-                    self._gather_s = pause_after(records, self._outcomes, time.monotonic() - began)
         finally:
             self._accepting = False
             self._inbox.clear()
@@ -242,6 +240,8 @@ class PartitionRunner:
         return taken
 
     async def _decide(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
+        began = time.monotonic()
+        self._gather_s = 0.0
         rules = self._rules(self.partition)
         batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet(), joining=self._waiting)
         self.demand, self.waiting_work = demand_of(state, rules), dict(state.waiting_work)
@@ -255,6 +255,7 @@ class PartitionRunner:
             return
         self._waiting = None
         await self._commit(producer, state, rules, batch)
+        self._gather_s = pause_after(records, self._outcomes, time.monotonic() - began, letters=batch.letters)
 
     async def _commit(self, producer: FencedProducer, state: PartitionState, rules: Rules, batch: Batch) -> None:
         for tenant, where in batch.blamed:

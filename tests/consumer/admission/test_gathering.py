@@ -31,3 +31,8 @@ def test_nobody_waits_long_for_a_transaction_that_was_slow() -> None:
 
 def test_ends_of_jobs_wait_for_each_other_however_fast_it_goes() -> None:
     assert pause_after(records(0, outcomes=4), OUTCOMES, 0.001) == 0.02
+
+
+def test_a_storm_of_forged_requests_makes_nobody_wait() -> None:
+    assert pause_after(records(40), OUTCOMES, 0.01, letters=38) == 0.0
+    assert pause_after(records(5), OUTCOMES, 0.01, letters=90) == 0.0
