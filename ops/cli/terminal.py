@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -10,6 +11,7 @@ import signal
 import sys
 import sysconfig
 import traceback
+from collections.abc import Coroutine
 from enum import IntEnum
 from pathlib import Path
 from types import FrameType
@@ -38,6 +40,7 @@ __all__ = [
     "print_json",
     "print_table",
     "quiet_clients",
+    "run_to_its_end",
     "this_command",
     "treat_sigterm_as_ctrl_c",
 ]
@@ -168,6 +171,33 @@ def quiet_clients() -> None:
     logging.getLogger().addHandler(logging.NullHandler())
     for name in ("transport", "producer_api"):
         logging.getLogger(name).addHandler(handler)
+
+
+def run_to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Like ``asyncio.run``, for what goes on until it is ended: SIGTERM ends it in order also where Ctrl-C is ignored.
+
+    There asyncio leaves signals alone, and an exception that is raised amid its own code leaves things half closed.
+    """
+
+    async def main() -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101 - asyncio runs this in one
+        ended = asyncio.Event()
+
+        def end() -> None:
+            ended.set()
+            task.cancel()
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, end)
+        try:
+            await work
+        except asyncio.CancelledError:
+            if ended.is_set():
+                raise KeyboardInterrupt from None
+            raise
+
+    asyncio.run(main())
 
 
 def treat_sigterm_as_ctrl_c() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from rich.text import Text
 from ops.cli.installation import settings
 from ops.cli.letter_lines import letter_as_json, letter_as_line
 from ops.cli.price import price_line
-from ops.cli.terminal import CommandError, ExitCode, err, out, print_json
+from ops.cli.terminal import CommandError, ExitCode, err, out, print_json, run_to_its_end
 from ops.cli.times import moment
 from ops.cli.usage import units
 from ops.dead_letters.letters import read_letter
@@ -70,9 +69,9 @@ def watch(
     start: Start = "earliest" if dead_letters and since is None else _start(since)
     kafka = settings().kafka
     if dead_letters:
-        asyncio.run(_follow_dead_letters(kafka, start, count=count, as_json=as_json))
+        run_to_its_end(_follow_dead_letters(kafka, start, count=count, as_json=as_json))
     else:
-        asyncio.run(_follow(kafka, start, tenant, progress=progress, count=count, as_json=as_json))
+        run_to_its_end(_follow(kafka, start, tenant, progress=progress, count=count, as_json=as_json))
 
 
 async def _follow(

@@ -128,7 +128,7 @@ def _claims(draws: Draws, forger: Forger) -> Raw:
         True,
         [],
         {},
-        ["easel"],
+        ["easel", "easel"],
         {"a": 1},
         "../x",
         "\u202e",
