@@ -2,6 +2,8 @@
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Hundreds of processes are started: each would compile torch and all else anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint audit sbom bench clean
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -44,7 +45,7 @@ async def http(alone: Installation) -> AsyncIterator[httpx.AsyncClient]:
 async def told(http: httpx.AsyncClient, *pieces: bytes, every_s: float = 0.0) -> tuple[int, bytes, float]:
     """What the server says on a raw connection until it closes it: status, body, seconds."""
     reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
-    began = time.monotonic()
+    began, body = time.monotonic(), b""
 
     async def drip() -> None:
         for piece in pieces:
@@ -55,7 +56,10 @@ async def told(http: httpx.AsyncClient, *pieces: bytes, every_s: float = 0.0) ->
     try:
         async with asyncio.timeout(25):
             head = await reader.readuntil(b"\r\n\r\n")
-            body = await reader.read()
+            # Whoever still writes when the server has gone is told so by a reset: after the answer.
+            with contextlib.suppress(ConnectionResetError):
+                while piece := await reader.read(65_536):
+                    body += piece
     finally:
         dripping.cancel()
         writer.close()
