@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Mount
 
 from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
@@ -122,6 +123,11 @@ def handle_errors(app: FastAPI) -> None:
             return error_answer(_wrong_method(request))
         return error_answer(as_api_error(error))
 
+    async def gone(_: Request, __: Exception) -> Response:
+        # Nobody hears it: for the log and the metrics, where nginx's 499 says that the client left.
+        return Response(status_code=499)
+
+    app.add_exception_handler(ClientDisconnect, gone)
     for kind in (ApiError, EaselError, TransportError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, api)
 

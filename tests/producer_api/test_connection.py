@@ -113,6 +113,21 @@ async def test_headers_that_are_too_large(http: httpx.AsyncClient, pieces: Calla
     assert str(MAX_HEAD_BYTES) in said(body)
 
 
+async def test_who_leaves_in_the_middle_of_a_body_is_no_fault_of_ours(
+    http: httpx.AsyncClient, alone: Installation
+) -> None:
+    key = next(iter(alone.keys.values()))
+    _, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+    head = f"POST /v1/generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer {key}\r\n"
+    writer.write(f"{head}Content-Length: 1000\r\n\r\n{{".encode())
+    await asyncio.sleep(0.3)
+    writer.close()
+    async with asyncio.timeout(10):
+        while 'status="499"' not in (told_so := (await http.get("/metrics")).text):  # noqa: ASYNC110 - it is the server's to count
+            await asyncio.sleep(0.05)
+    assert 'status="500"' not in told_so
+
+
 async def test_what_is_no_http_is_answered_in_the_one_shape(http: httpx.AsyncClient) -> None:
     for garbage in (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", b"GET / HTTP/9.9\r\n\r\n", b"\x00" * 100):
         status, body, _ = await told(http, garbage)
