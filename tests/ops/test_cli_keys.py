@@ -111,15 +111,15 @@ class TestUsers:
             "--requests-per-minute",
             "6",
             cwd=tmp_path,
-            given="a: 's3\n",
+            given="a: 's3cret here\n",
         )
         assert ended.code == 0, ended.err
-        assert "s3" not in ended.out + ended.err
+        assert "s3cret here" not in ended.out + ended.err
         path = tmp_path / "users.yaml"
         path.write_text("users:\n" + "".join(f"  {line}\n" for line in ended.out.splitlines()))
         anna = load_users(path)["anna"]
         assert (anna.tenant, anna.requests_per_minute) == ("canvas", 6)
-        assert PasswordHasher().verify(anna.password, "a: 's3")
+        assert PasswordHasher().verify(anna.password, "a: 's3cret here")
 
     @pytest.mark.parametrize(
         ("name", "tenant", "given", "said"),
