@@ -193,13 +193,16 @@ async def test_thirty_megabytes_do_not_pass_through_memory(own_process: tuple[Sh
     shop, pid = own_process
     picture = file_of(noise(3_200, 3_200))
     assert len(picture) > 30_000_000
-    assert (await shop.post(files={"file": ("a.png", file_of(drawn()))})).status_code == 201
+    small = file_of(drawn())
+    # Once in each way, so that what is imported at the first of them is not counted.
+    for sent in ({"files": {"file": ("a.png", small)}}, {"content": small, "media_type": "image/png"}):
+        assert (await shop.post(**sent)).status_code == 201
     before = peak_mib(pid)
     for sent in ({"files": {"file": ("a.png", picture)}}, {"content": picture, "media_type": "image/png"}):
         answered = await shop.post(**sent)
         assert answered.status_code == 201, answered.text
         assert answered.json()["bytes"] > 30_000_000
-    assert peak_mib(pid) - before < 24
+    assert peak_mib(pid) - before < 16
     assert psutil.Process(pid).children() == []
     # It may be started with few files, and needs one for each connection.
     assert psutil.Process(pid).rlimit(psutil.RLIMIT_NOFILE)[0] >= shop.installation.settings.api.connections
@@ -224,7 +227,7 @@ async def test_nor_do_they_when_they_are_fetched_by_several_at_once(own_process:
     await fetched(ids[0])
     before = peak_mib(pid)
     assert set(await asyncio.gather(*(fetched(ids[1]) for _ in range(4)))) == {hashlib.sha256(pictures[1]).hexdigest()}
-    assert peak_mib(pid) - before < 24
+    assert peak_mib(pid) - before < 16
 
 
 def peak_mib(pid: int) -> float:
