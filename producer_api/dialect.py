@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -16,12 +17,12 @@ from schemas.errors import ErrorShape
 __all__ = ["Dialect", "FlatErrors", "FlatShape"]
 
 
-class Dialect(APIRoute):
+class Dialect(APIRoute, ABC):
     """A route class; what its subclasses say of an error is answered instead of the general form."""
 
+    @abstractmethod
     def told(self, error: ApiError) -> Response:
         """The answer for an error."""
-        raise NotImplementedError
 
     def finished(self, response: Response, seconds: float) -> Response:  # noqa: ARG002 - for those who say it
         """Every answer of the route, last of all; ``seconds`` is how long it took."""

@@ -9,9 +9,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from producer_api.auth import Keyring
 from producer_api.fleet import Fleet
 from producer_api.followed import FollowedFile
+from producer_api.keyring import Keyring
 from producer_api.login.logins import Logins
 from producer_api.metrics import Metrics
 from producer_api.outlet import Outlet
