@@ -45,7 +45,7 @@ async def receive(request: Request, services: Services, tenant: str) -> Generate
         file.seek(0)
         if size <= MAX_REQUEST_BYTES:
             return await _with_keys(services, tenant, read_body(file.read()))
-        async with services.sources.reading:
+        async with services.sources.reading():
             body = await asyncio.to_thread(lambda: read_body(file.read()))
             if size - len(body.source_image or "") - len(body.mask_image or "") > MAX_REQUEST_BYTES:
                 raise _too_large(MAX_REQUEST_BYTES)

@@ -12,8 +12,9 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from ipaddress import ip_address
 from typing import BinaryIO, Self
 
@@ -39,8 +40,13 @@ _CONNECT_S = 5.0
 _FAILURES = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
 
 
+_NAMES = ThreadPoolExecutor(8, thread_name_prefix="names")
+"""Threads of their own: a name server that hangs must not keep all else that waits for a thread."""
+
+
 async def _resolve(name: str) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    look_up = partial(socket.getaddrinfo, name, None, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().run_in_executor(_NAMES, look_up)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 

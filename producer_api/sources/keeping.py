@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,8 +68,7 @@ class Keeper:
         self._pictures = Counter[str]()
         self._bodies = Counter[str]()
         self._decoding = asyncio.Semaphore(_DECODED_AT_ONCE)
-        self.reading = asyncio.Semaphore(_READ_AT_ONCE)
-        """For who has such a body in memory."""
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def keep(self, tenant: str, write: Writer, *, param: str, holes: bool = False) -> Kept:
         """Verify and store a picture. ``param`` is the name of the field that it was given in.
@@ -85,7 +84,7 @@ class Keeper:
             with given.open("xb") as file:  # noqa: ASYNC230
                 said = await write(file)
             _require_type(given, said, param)
-            async with self._turn():
+            async with _turn(self._decoding):
                 found = await _decoded(given, kept, param, holes=holes)
             return await self._stored(tenant, kept, found)
 
@@ -93,17 +92,9 @@ class Keeper:
         """For as long as a body that holds pictures is here. Raises ``ApiError`` as ``keep`` does."""
         return _counted(self._bodies, tenant)
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(_WAIT_S):
-                await self._decoding.acquire()
-        except TimeoutError:
-            raise _busy() from None
-        try:
-            yield
-        finally:
-            self._decoding.release()
+    def reading(self) -> AbstractAsyncContextManager[None]:
+        """For as long as such a body is in memory. Raises ``ApiError`` (503) when it is nobody's turn for too long."""
+        return _turn(self._reading)
 
     async def _stored(self, tenant: str, kept: Path, found: dict[str, Any]) -> Kept:
         format_ = found["format"]
@@ -127,6 +118,19 @@ class Keeper:
             return False
         # An older one is written again: the store may be about to drop it for its age.
         return age < _FRESH
+
+
+@asynccontextmanager
+async def _turn(places: asyncio.Semaphore) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_WAIT_S):
+            await places.acquire()
+    except TimeoutError:
+        raise _busy() from None
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @contextmanager

@@ -89,7 +89,9 @@ async def test_a_worker_without_memory_blames_nobody_and_goes_on(
     assert (failed.error.code, failed.error.type) == (Code.INTERNAL_ERROR, ErrorType.SERVER)
     assert failed.error.param is None
     assert failed.retryable
-    assert "MemoryError" in running.log.read_text()
+    # Whichever asked for the memory that was not there: the picture, or the stack of a thread that was to read it.
+    log = running.log.read_text()
+    assert "MemoryError" in log or "can't start new thread" in log, log
     await installation.assign(asked.model_copy(update={"attempt": 2}))
     (made,) = await installation.until(JobSucceeded)
     assert made.request_id == asked.request_id
