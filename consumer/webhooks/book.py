@@ -218,6 +218,7 @@ class Book:
             late.add(key)
             self._doomed.append((key, cause))
         self.lines.drop(late)
+        self.lines.forget(now_ms)
 
     def _bury(self, owed: Owed, cause: ErrorBody) -> tuple[list[Outgoing], Ended]:
         letter = dead_letter(

@@ -106,3 +106,12 @@ class Lines:
             if len(kept) < len(line.due):
                 heapq.heapify(kept)
                 line.due = kept
+
+    def forget(self, now_ms: int) -> None:
+        """Drop the lines in which nothing waits or runs, once all that is known of them is how long to wait.
+
+        A destination that a request names may never be named again, and its failures would be remembered for ever.
+        """
+        for destination, line in list(self._lines.items()):
+            if not line.due and not line.running and line.closed_until_ms <= now_ms:
+                del self._lines[destination]

@@ -152,6 +152,26 @@ def test_a_dead_endpoint_takes_nothing_of_the_others_turns() -> None:
     assert [owed.endpoint for owed in log.book.start(0)] == ["b", "b"]
 
 
+def test_a_dead_server_is_forgotten_with_the_last_that_was_for_it() -> None:
+    log, now = Log(), 0
+    for offset in range(6):
+        log.book.read(event(offset), endpoints(names=("a",)), now)
+    while log.book.owed:
+        for owed in list(log.book.start(now)):
+            log.write(log.book.settle(owed, Answer(503, "x"), endpoints(names=("a",)), now)[0])
+        log.book.look_over(endpoints(names=("a",)), now)
+        for outs, _ in log.book.give_up(most=100):
+            log.write(outs)
+        now += 100
+    [(_, line)] = log.book.lines
+    assert line.broken and line.closed_until_ms > now
+    # A new event would still be held back by what is known of it.
+    log.book.look_over(endpoints(names=("a",)), line.closed_until_ms - 1)
+    assert list(log.book.lines)
+    log.book.look_over(endpoints(names=("a",)), line.closed_until_ms)
+    assert not list(log.book.lines)
+
+
 def test_requests_own_urls_at_one_server_share_its_line() -> None:
     log = Log()
     file = Endpoints(1, {}, {"acme": (RequestWebhooks(hosts=("a", "b"), secrets=(Secret(secret_env="X"),)), (b"x",))})
