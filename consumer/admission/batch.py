@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -29,9 +29,9 @@ from consumer.admission.state import (
 )
 from consumer.admission.suspension import withdrawn
 from consumer.admission.times import Span, spans
-from transport.records import Outgoing, Record, TopicPartition
+from transport.records import Outgoing, Record
 
-__all__ = ["Batch", "decide_batch", "group_offsets"]
+__all__ = ["Batch", "decide_batch"]
 
 
 _Step = Callable[[int], Effects | None]
@@ -165,8 +165,3 @@ def _take_all(batch: Batch, state: PartitionState, step: _Step) -> None:
     """Take one decision after the other, each on the memory that the last one left, until there is none."""
     while (effects := step(state.clock_ms)) is not None:
         batch.take(state, effects)
-
-
-def group_offsets(state: PartitionState, rules: Rules) -> Mapping[TopicPartition, int]:
-    """The same offsets for the group, where tools that show lag look for them."""
-    return {TopicPartition(topic, rules.partition): state.next_offsets[name] for topic, name in rules.inputs.items()}

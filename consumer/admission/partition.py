@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
-from consumer.admission.batch import Batch, decide_batch, group_offsets
+from consumer.admission.batch import Batch, decide_batch
 from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet
 from consumer.admission.gathering import pause_after
 from consumer.admission.gauges import PartitionGauges
+from consumer.admission.group_offsets import GroupOffsets
 from consumer.admission.inbox import Inbox
 from consumer.admission.outlook import demand_of
 from consumer.admission.restore import restore_partition
@@ -40,6 +42,7 @@ _TICK_S = 0.25
 _RETRY_S = 0.2
 _RETRY_MOST_S = 5.0
 _STUCK_S = 15.0
+_LAST_WORD_S = 0.5
 _LETTERS_WAIT_S = 0.1
 _LETTERS_BYTES = 1024 * 1024
 """Dead letters alone wait for each other this long, or until they are so large: a storm of forged requests would else
@@ -86,6 +89,7 @@ class PartitionRunner:
         self._accepting = False
         self._held = False
         self._gather_s = 0.0
+        self._group_offsets = GroupOffsets()
         self._waiting: Batch | None = None
         self._waiting_since = 0.0
         self._stopping = False
@@ -186,12 +190,14 @@ class PartitionRunner:
             fault("admission.after_fence")
             state = await self._restore()
             fault("admission.after_restore")
+            self._group_offsets = GroupOffsets()
             while not self._stopping:
                 if self._owned and not self._accepting:
                     self._begin(state)
                 records = await self._take()
                 if self._owned:
                     await self._decide(producer, state, records)
+            await self._say_where_it_ends(producer, state)
         finally:
             self._accepting = False
             self._inbox.clear()
@@ -246,6 +252,7 @@ class PartitionRunner:
         batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet(), joining=self._waiting)
         self.demand, self.waiting_work = demand_of(state, rules), dict(state.waiting_work)
         if batch.empty:
+            await self._tell_group(producer, self._group_offsets.due(state, rules, began))
             return
         if self._waiting is None:
             self._waiting_since = time.monotonic()
@@ -262,15 +269,26 @@ class PartitionRunner:
             self._log.error("a decision raised an exception", tenant=tenant, where=where)
         self._blame.note((blamed.tenant for blamed in batch.blamed), time.monotonic())
         began = time.monotonic()
+        offsets = self._group_offsets.due(state, rules, began)
         await producer.commit(
-            batch.outgoing(state, rules),
-            group_offsets(state, rules),
-            self._group,
-            at=lambda point: fault(f"admission.{point}"),
+            batch.outgoing(state, rules), offsets, self._group, at=lambda point: fault(f"admission.{point}")
         )
         self._advanced = time.monotonic()
+        self._group_offsets.told(offsets, self._advanced)
         if tracing.on:
             trace_batch(batch.messages, state, rules)
         self._decided_to = dict(state.next_offsets)
         count(self._metrics, rules, batch, self._advanced - began)
         self.gauges.show(state, rules, batch.tenants)
+
+    async def _tell_group(self, producer: FencedProducer, offsets: Mapping[TopicPartition, int]) -> None:
+        if offsets:
+            await producer.commit([], offsets, self._group)
+            self._group_offsets.told(offsets, time.monotonic())
+
+    async def _say_where_it_ends(self, producer: FencedProducer, state: PartitionState) -> None:
+        """After the last transaction. Whoever takes over says it within a second, should this fail."""
+        if self._owned and self._waiting is None:
+            with suppress(TransportError, TimeoutError):
+                async with asyncio.timeout(_LAST_WORD_S):
+                    await self._tell_group(producer, self._group_offsets.untold(state, self._rules(self.partition)))

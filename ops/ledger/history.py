@@ -49,6 +49,8 @@ class History:
 
     def __init__(self) -> None:
         self.clock_ms = 0
+        self.decided: dict[tuple[str, int], int] = {}
+        """Input, partition → the offset after the last record of which a decision is told."""
         self.tenants_version = 0
         self._holds: dict[RequestKey, tuple[UsageHeld, int]] = {}
         self._balances: dict[tuple[str, str], Balance] = {}
@@ -83,6 +85,8 @@ class History:
         asked = AuditNote.model_validate_json(note) if note else None
         if asked is not None:
             self.tenants_version = max(self.tenants_version, asked.tenants_version)
+            place = asked.input, asked.partition
+            self.decided[place] = max(self.decided.get(place, 0), asked.offset + 1)
         if kind != Accepted.TYPE and kind not in TERMINAL:
             return
         data = from_json(record.value or b"{}")

@@ -1,14 +1,16 @@
 """``easel ledger rebuild``: accounts and ended requests from the history; what was open ends, refunded.
 
 Nothing is charged twice and no captured request can run twice: every balance is the last that usage tells, every id
-that ended is known, and the inputs are read on from where the group's offsets stand, which were committed with each
-decision. What was open can't be done any more, for what it asked for is gone: it ends ``failed`` and costs nothing.
+that ended is known, and the inputs are read on behind the last record of which a decision is told. What was open can't
+be done any more, for what it asked for is gone: it ends ``failed`` and costs nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass, field
 
 from consumer.admission import ledger, messages
@@ -28,7 +30,7 @@ from schemas.errors import Code, ErrorBody, ErrorType
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.decided import require_decided
-from transport.errors import Misconfigured
+from transport.errors import Fenced, Misconfigured
 from transport.group import GroupConsumer
 from transport.partitioning import partition_of
 from transport.reader import read_bounds
@@ -40,6 +42,8 @@ from transport.transactions import FencedProducer
 __all__ = ["Rebuilt", "rebuild"]
 
 _AT_ONCE = 200
+_TRIES = 4
+_APART_S = 2.0
 _NO_ATTEMPT = 2**31 - 1
 """Above every attempt that may be out."""
 _LOST = ErrorBody(
@@ -67,6 +71,15 @@ async def rebuild(settings: Settings, *, dry_run: bool = False, say: Callable[[s
     Raises ``Misconfigured`` where that can't be done safely, ``Undecided`` while a transaction hides a part of what has
     to be read; ``TransportError`` when a broker fails: do it again.
     """
+    for _ in range(_TRIES):
+        with suppress(Fenced):
+            return await _rebuild(settings, dry_run, say)
+        # Two at once may have shut each other out, each of a part of the partitions.
+        await asyncio.sleep(random.uniform(0.0, _APART_S))  # noqa: S311 - no secret
+    return await _rebuild(settings, dry_run, say)
+
+
+async def _rebuild(settings: Settings, dry_run: bool, say: Callable[[str], None]) -> Rebuilt:
     files = RuleFiles(settings, Metrics())
     await ensure_topics(settings.kafka, specs_of(settings, files.catalog, files.directory))
     files.without_own_topic([])
@@ -117,7 +130,7 @@ async def _make_again(
 ) -> None:
     """Decide what each lost partition is to hold, and write it where there is a producer for it."""
     history = await _history(settings)
-    offsets = await _next_offsets(settings, done.partitions)
+    offsets = await _next_offsets(settings, done.partitions, history)
     cluster = await cluster_id(settings.kafka)
     for number in done.partitions:
         state = PartitionState()
@@ -197,8 +210,12 @@ async def _all(settings: Settings, topic: str) -> AsyncIterator[Record]:
             yield record
 
 
-async def _next_offsets(settings: Settings, partitions: list[int]) -> dict[int, dict[str, int]]:
-    """Where each partition's inputs are to be read on: as the decisions' own transactions committed it to the group."""
+async def _next_offsets(settings: Settings, partitions: list[int], history: History) -> dict[int, dict[str, int]]:
+    """Where each partition's inputs are to be read on.
+
+    The group was told so within a second. What was decided since is told by the decisions themselves; what came of
+    nothing else is of requests that have ended now, and comes to nothing again.
+    """
     topics = Topics(settings.kafka.prefix)
     inputs = {TopicPartition(topic, n): (n, name) for name, topic in topics.inputs().items() for n in partitions}
     # A member only to ask: it never begins to read.
@@ -226,5 +243,5 @@ async def _next_offsets(settings: Settings, partitions: list[int]) -> dict[int, 
                 "choose with `easel topics --start-at` what to do with them (docs/operations.md)",
                 where=f"{tp.topic}[{tp.partition}]",
             )
-        found[number][name] = first if offset is None else max(first, offset)
+        found[number][name] = max(first, offset or 0, history.decided.get((name, number), 0))
     return found

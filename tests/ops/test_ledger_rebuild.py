@@ -87,7 +87,7 @@ async def accounts(house: House) -> dict[str, Account]:
     return {who: account for n in range(4) for who, account in (await house.ledger(n)).state.accounts.items()}
 
 
-async def live_and_lose(house: House) -> Lost:
+async def live_and_lose(house: House, end: signal.Signals = signal.SIGTERM) -> Lost:
     stage, tenants = await house.admission().ready(), len(house.keys)
     done, failing, open_ = ({who: new_id() for who in house.keys} for _ in range(3))
     captured = [house.request(who, name=name) for who, name in done.items()]
@@ -102,7 +102,7 @@ async def live_and_lose(house: House) -> Lost:
         *(report(house, failed(name, who=who)) for who, name in failing.items()),
     )
     await house.until_ended(2 * tenants)
-    stage.signal(signal.SIGTERM)
+    stage.signal(end)
     await stage.ended()
     unread = {who: new_id() for who in house.keys}
     lost = Lost(captured, set(failing.values()), open_, unread, await accounts(house))
@@ -168,11 +168,18 @@ async def test_cut_off_anywhere_it_is_done_again(settings: Settings, tmp_path: P
         house.close()
 
 
+async def test_what_the_group_was_not_told_any_more_is_not_decided_again(house: House) -> None:
+    """Killed, admission has told the group nothing of its last second."""
+    lost = await live_and_lose(house, signal.SIGKILL)
+    assert (await command(house, "ledger", "rebuild")).code == 0
+    await require_made_again(house, lost)
+
+
 async def test_done_twice_at_once_one_gives_way(house: House) -> None:
-    """Whoever comes later shuts the other out before it reads what was done."""
+    """Whoever comes later shuts the other out before it reads what was done, and is waited for."""
     lost = await live_and_lose(house)
     both = await asyncio.gather(*(command(house, "ledger", "rebuild") for _ in range(2)))
-    assert 0 in {one.code for one in both}, [one.err for one in both]
+    assert {one.code for one in both} == {0}, [one.err for one in both]
     await require_made_again(house, lost)
 
 

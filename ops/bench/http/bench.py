@@ -69,10 +69,11 @@ class _Service:
     wrong: list[str] = field(default_factory=list)
 
     def crowd(self, seconds: float) -> _Crowd:
-        before = {name: cpu_seconds(pid) for name, pid in self.pids.items()}
+        pids = {**self.pids, "client": self.client.process.pid}
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         answer = self._ask({"connections": _CONNECTIONS, "seconds": seconds}, seconds)
         found = answer["latencies_ms"]
-        spent = {name: cpu_seconds(pid) - before[name] for name, pid in self.pids.items()}
+        spent = {name: cpu_seconds(pid) - before[name] for name, pid in pids.items()}
         if len(found) < _CONNECTIONS:
             raise BenchError(f"{self.name} answered {len(found)} requests as it must; others: {self.wrong}")
         return _Crowd(
@@ -227,7 +228,7 @@ def _paces(ours: _Service, bare: _Service) -> Table:
 
 
 def _processor(ours: _Service, bare: _Service) -> Table:
-    names = list(ours.pids)
+    names = [*ours.pids, "client"]
     rows = [
         [one.name, *(f"{median(crowd.cpu_us.get(name, 0.0) for crowd in one.crowds):.0f}" for name in names)]
         for one in (ours, bare)
