@@ -17,6 +17,7 @@ from consumer.webhooks.owed import Owed
 from consumer.webhooks.posting import attempt
 from consumer.webhooks.restoring import restore_book
 from consumer.webhooks.schedule import Schedule
+from consumer.webhooks.slots import Slots
 from schemas.endpoints import Endpoints
 from schemas.settings import Settings
 from schemas.topics import Topics
@@ -51,11 +52,11 @@ class WebhookPartition:
         settings: Settings,
         consumer: GroupConsumer,
         endpoints: Callable[[], Endpoints],
-        slots: asyncio.Semaphore,
+        slots: Slots,
         schedule: Schedule,
         metrics: Metrics,
     ) -> None:
-        """``slots``: the process's connections, handed out in the order in which they are asked for."""
+        """``slots``: the process's connections."""
         self.partition = partition
         self.problem: str | None = "restoring"
         """What it waits for; None while it serves."""
@@ -232,7 +233,7 @@ class WebhookPartition:
             task.add_done_callback(self._posting.discard)
 
     async def _post(self, owed: Owed) -> None:
-        async with self._slots:
+        async with self._slots.of(owed.tenant):
             began, began_ns = time.monotonic(), time.time_ns()
             target = target_of(owed, self._endpoints())
             answer = await attempt(owed, target, policy=self._policy, timeout_s=self._settings.webhooks.timeout_s)

@@ -10,6 +10,7 @@ from consumer.metrics import Metrics
 from consumer.webhooks.files import EndpointFiles
 from consumer.webhooks.partition import WebhookPartition
 from consumer.webhooks.schedule import Schedule
+from consumer.webhooks.slots import Slots
 from schemas.settings import Settings
 from schemas.topics import Topics
 from transport.errors import Doubt, Misconfigured, OffsetsUnknown, Unavailable
@@ -42,7 +43,7 @@ class Webhooks:
         self._schedule = schedule or Schedule(settings.webhooks.retry_for_h * _HOUR_S)
         self._metrics = Metrics()
         self._files = EndpointFiles(settings)
-        self._slots = asyncio.Semaphore(settings.webhooks.concurrency)
+        self._slots = Slots(settings.webhooks.concurrency)
         self._partitions: dict[int, WebhookPartition] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
