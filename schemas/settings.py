@@ -145,7 +145,7 @@ class WebhooksSettings(Section):
     per_endpoint: int = Field(default=4, ge=1, le=100)
     """Deliveries to one endpoint at a time."""
     concurrency: int = Field(default=64, ge=1, le=1_000)
-    """Deliveries of this process at a time; one tenant has a quarter of them at most."""
+    """Deliveries of this process at a time; one tenant has three quarters of them at most."""
     owed: int = Field(default=10_000, ge=1)
     """Events that wait for one endpoint; those beyond go to the dead letters at once."""
     health_host: str = "127.0.0.1"

@@ -1,42 +1,66 @@
-"""Who may post now: so many at a time in a process, and no tenant more than its part of them."""
+"""Who may post now: so many at a time in a process, and the next is always of the tenant that has the fewest."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 __all__ = ["Slots"]
 
-_PARTS = 4
-"""So many tenants, all of whose servers are slow, may hold everything up. One may not, whatever it asks for."""
-
-
-@dataclass(slots=True)
-class _Tenant:
-    places: asyncio.Semaphore
-    users: int = 0
-
 
 class Slots:
-    """The connections of a process. They are handed out in the order in which they are asked for."""
+    """The connections of a process. A quarter of them is out of reach for any one tenant.
+
+    So one whose servers are all slow holds up nobody, and what is given back goes to those who have little of it.
+    """
 
     def __init__(self, most: int) -> None:
-        self._all = asyncio.Semaphore(most)
-        self._each = -(-most // _PARTS)
-        self._tenants: dict[str, _Tenant] = {}
+        self._free = most
+        self._each = max(1, most * 3 // 4)
+        self._held = Counter[str]()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
     async def of(self, tenant: str) -> AsyncIterator[None]:
         """A connection for as long as the tenant holds it; waited for without a limit, as every attempt has one."""
-        own = self._tenants.setdefault(tenant, _Tenant(asyncio.Semaphore(self._each)))
-        own.users += 1
+        await self._take(tenant)
         try:
-            # Its own part first: who waits for it takes nothing of what others may have.
-            async with own.places, self._all:
-                yield
+            yield
         finally:
-            own.users -= 1
-            if not own.users:
-                del self._tenants[tenant]
+            self._give_back(tenant)
+
+    async def _take(self, tenant: str) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(tenant, deque()).append(turn)
+        self._hand_out()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._give_back(tenant)
+            raise
+
+    def _give_back(self, tenant: str) -> None:
+        self._free += 1
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._free and (tenant := self._next()) is not None:
+            turns = self._waiting[tenant]
+            turn = turns.popleft()
+            if not turns:
+                del self._waiting[tenant]
+            if not turn.done():
+                self._free -= 1
+                self._held[tenant] += 1
+                turn.set_result(None)
+
+    def _next(self) -> str | None:
+        """Whoever waits and has the fewest; among equals, who began to wait first."""
+        may = [tenant for tenant in self._waiting if self._held[tenant] < self._each]
+        return min(may, key=lambda tenant: self._held[tenant], default=None)

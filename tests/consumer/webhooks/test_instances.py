@@ -30,10 +30,10 @@ async def test_instances_come_and_go_and_every_event_arrives(kafka: KafkaSetting
         async with world.serving() as first:
             ids = await publish()
             async with world.serving() as second:
-                await until(lambda: len(first._partitions) == len(second._partitions) == 2)
+                await until(lambda: len(first._member.runners) == len(second._member.runners) == 2)
                 ids += await publish()
             ids += await publish()
-            await until(lambda: len(first._partitions) == 4)
+            await until(lambda: len(first._member.runners) == 4)
             await until(lambda: all(seen[id_] >= 2 for id_ in ids), within_s=40)
             await asyncio.sleep(0.3)
     # Twice each for the failure that was answered first; more only around the two rebalances.
