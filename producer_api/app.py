@@ -8,12 +8,13 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from producer_api.bodies import BoundedBody
+from producer_api.direct import Direct
 from producer_api.errors import handle_errors
-from producer_api.headers import SafeHeaders
 from producer_api.metrics import Measured
 from producer_api.openapi import describe
 from producer_api.request_log import RequestLog
@@ -28,7 +29,7 @@ __all__ = ["create_app"]
 class _App(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """The framework's own answers to what it did not expect have the headers and the line in the log too."""
-        return Traced(RequestLog(SafeHeaders(super().build_middleware_stack())))
+        return Traced(RequestLog(super().build_middleware_stack()))
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -54,10 +55,14 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # Spans and metrics are our own.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     handle_errors(app)
     # The one that is added last is the first to see a request.
+    (generation,) = (route for route in generate.router.routes if isinstance(route, APIRoute))
+    app.add_middleware(Direct, route=generation, method="POST", handle=generate.generate_for)
     app.add_middleware(BoundedBody, most_bytes=settings.api.max_body_mib * 2**20)
     app.add_middleware(Measured, metrics=services.metrics)
     if settings.api.cors_origins:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping
 
@@ -10,8 +9,9 @@ from producer_api.errors import in_doubt, unavailable
 from producer_api.request_log import caller, note_asked
 from producer_api.services import Services
 from producer_api.signed import Asked, build_request
+from producer_api.waiting import within
 from producer_api.wire import Answer
-from schemas.errors import ErrorBody
+from schemas.events import CancelRefused, DeleteRefused, Duplicate, Rejected
 from schemas.ids import new_id
 from transport.errors import Doubt, Unavailable
 
@@ -56,8 +56,7 @@ async def ask(
         except Doubt:
             raise in_doubt(f"Kafka does not answer: {again}", headers=headers) from None
         services.pulse.asked()
-        await asyncio.wait((expected,), timeout=services.settings.api.decision_wait_s)
-        answer = expected.result() if expected.done() else None
+        answer = await within(services.settings.api.decision_wait_s, expected)
     outcome = _outcome(answer)
     services.metrics.decisions.labels(outcome).inc()
     told["outcome"] = outcome
@@ -70,7 +69,6 @@ def _outcome(answer: Answer | None) -> str:
     """A label for the metrics: what was said, or the code of a refusal."""
     if answer is None:
         return "none in time"
-    refusal: ErrorBody | None = getattr(answer, "error", None)
     # A price that says no is an answer all the same.
-    name = answer.TYPE.split(".")[-2]
-    return name if refusal is None or name == "priced" else str(refusal.code)
+    refusal = answer.error if isinstance(answer, Rejected | Duplicate | CancelRefused | DeleteRefused) else None
+    return answer.TYPE.split(".")[-2] if refusal is None else str(refusal.code)

@@ -12,6 +12,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from producer_api.one_write import OneWrite
 from schemas.errors import Code, ErrorBody, ErrorShape, ErrorType
 
 __all__ = ["MAX_HEAD_BYTES", "limited_to"]
@@ -49,6 +50,7 @@ class _Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._one_write: Any = OneWrite(transport, self.loop)
         if len(self.connections) > 2 * self.most_connections:
             transport.abort()
         elif len(self.connections) > self.most_connections:
@@ -102,6 +104,8 @@ class _Connection(HttpToolsProtocol):
             self._refuse(_LARGE)
         else:
             super().on_headers_complete()
+            # Its task has not begun: all that it writes goes this way.
+            self.cycle.transport = self._one_write
 
     def on_body(self, body: bytes) -> None:
         if not self._refused:

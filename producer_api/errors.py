@@ -18,8 +18,10 @@ from schemas.errors import Code, EaselError, ErrorBody, ErrorShape, ErrorType
 from transport.errors import TransportError
 
 __all__ = [
+    "ANTICIPATED",
     "ApiError",
     "InDoubtError",
+    "answer_to",
     "as_api_error",
     "error_answer",
     "handle_errors",
@@ -79,6 +81,10 @@ class InDoubtError(ApiError):
     """503, and what was asked may have been done nonetheless: only what is recognized may be sent again."""
 
 
+ANTICIPATED = (ApiError, EaselError, TransportError, ClientDisconnect, HTTPException, RequestValidationError)
+"""What is answered for itself; all else is 500, and its traceback is in the log."""
+
+
 def status_of(error: ErrorBody) -> int:
     """The HTTP status that says the same as ``error``; 500 for codes and types that are not known here."""
     return _STATUS.get(error.code) or _STATUS_OF_TYPE.get(error.type, 500)
@@ -118,18 +124,21 @@ def error_answer(error: ApiError) -> JSONResponse:
 def handle_errors(app: FastAPI) -> None:
     """Give every error of ``app`` the one shape."""
 
-    async def api(request: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return error_answer(_wrong_method(request))
-        return error_answer(as_api_error(error))
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer_to(request, error)
 
-    async def gone(_: Request, __: Exception) -> Response:
+    for kind in (*ANTICIPATED, Exception):
+        app.add_exception_handler(kind, handle)
+
+
+def answer_to(request: Request, error: Exception) -> Response:
+    """The response for what was raised while ``request`` was served."""
+    if isinstance(error, ClientDisconnect):
         # Nobody hears it: for the log and the metrics, where nginx's 499 says that the client left.
         return Response(status_code=499)
-
-    app.add_exception_handler(ClientDisconnect, gone)
-    for kind in (ApiError, EaselError, TransportError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, api)
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return error_answer(_wrong_method(request))
+    return error_answer(as_api_error(error))
 
 
 def as_api_error(error: Exception) -> ApiError:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
-from tempfile import SpooledTemporaryFile
+from contextlib import asynccontextmanager
+from tempfile import TemporaryFile
 
 from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from producer_api.body import GenerateBody, read_body
 from producer_api.errors import ApiError
@@ -35,21 +36,13 @@ async def receive(request: Request, services: Services, tenant: str) -> Generate
     media_type = media_type_of(request) or "application/json"
     if media_type != "application/json":
         raise ApiError(_wrong(f"the content type is {media_type[:80]!r}: send application/json"), status=415)
-    with ExitStack() as held, SpooledTemporaryFile(max_size=MAX_REQUEST_BYTES) as file:
-        size = 0
-        async for piece in pieces_of(request, _MAX_BYTES):
-            if size <= MAX_REQUEST_BYTES < size + len(piece):
-                held.enter_context(services.sources.body(tenant))
-            size += len(piece)
-            file.write(piece)
-        file.seek(0)
-        if size <= MAX_REQUEST_BYTES:
-            return await _with_keys(services, tenant, read_body(file.read()))
-        async with services.sources.reading():
-            body = await asyncio.to_thread(lambda: read_body(file.read()))
-            if size - len(body.source_image or "") - len(body.mask_image or "") > MAX_REQUEST_BYTES:
-                raise _too_large(MAX_REQUEST_BYTES)
-            return await _with_keys(services, tenant, body)
+    read = bytearray()
+    pieces = pieces_of(request, _MAX_BYTES)
+    async for piece in pieces:
+        read += piece
+        if len(read) > MAX_REQUEST_BYTES:
+            return await _receive_large(services, tenant, read, pieces)
+    return await _with_keys(services, tenant, read_body(bytes(read)))
 
 
 def media_type_of(request: Request) -> str:
@@ -64,20 +57,23 @@ async def pieces_of(request: Request, most_bytes: int) -> AsyncGenerator[bytes, 
         raise _too_large(most_bytes)
     size = 0
     began = asyncio.get_running_loop().time()
-    pieces = aiter(request.stream())
-    while True:
+    more = True
+    while more:
         limit_s = _LARGE_S if size > MAX_REQUEST_BYTES else _SMALL_S
         try:
             async with asyncio.timeout_at(began + limit_s):
-                piece = await anext(pieces, b"")
+                message = await request.receive()
         except TimeoutError:
             raise ApiError(_wrong(f"the body did not arrive within {limit_s:g} s"), status=408) from None
-        if not piece:
-            return
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
         size += len(piece)
         if size > most_bytes:
             raise _too_large(most_bytes)
-        yield piece
+        if piece:
+            yield piece
 
 
 @asynccontextmanager
@@ -95,13 +91,30 @@ async def form_of(parser: MultiPartParser) -> AsyncIterator[FormData]:
             left.close()
 
 
+async def _receive_large(
+    services: Services, tenant: str, read: bytearray, pieces: AsyncGenerator[bytes, None]
+) -> GenerateBody:
+    with services.sources.body(tenant), TemporaryFile() as file:
+        file.write(read)
+        read.clear()
+        async for piece in pieces:
+            file.write(piece)
+        size = file.tell()
+        file.seek(0)
+        async with services.sources.reading():
+            body = await asyncio.to_thread(lambda: read_body(file.read()))
+            if size - len(body.source_image or "") - len(body.mask_image or "") > MAX_REQUEST_BYTES:
+                raise _too_large(MAX_REQUEST_BYTES)
+            return await _with_keys(services, tenant, body)
+
+
 async def _with_keys(services: Services, tenant: str, body: GenerateBody) -> GenerateBody:
     keys = {
         param: await keep(services, tenant, given, param=param)
         for param in ("source_image", "mask_image")
         if (given := getattr(body, param)) is not None
     }
-    return body.model_copy(update=keys)
+    return body.model_copy(update=keys) if keys else body
 
 
 def _too_large(most_bytes: int) -> ApiError:

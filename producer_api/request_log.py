@@ -9,13 +9,13 @@ import hashlib
 import re
 import time
 from contextvars import ContextVar
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
+from producer_api.headers import safe
 from producer_api.signed import Asked
 from schemas.requests import GenerationRequest
 from transport.logs import logger, prompt_facts
@@ -59,7 +59,10 @@ def note_asked(event_id: str, asked: Asked, body: bytes) -> dict[str, Any]:
 
 
 class RequestLog:
-    """Middleware that writes the line, and answers with ``X-Request-Id``: the caller's own, or a new one."""
+    """Middleware that writes the line, and answers with ``X-Request-Id``: the caller's own, or a new one.
+
+    Every answer leaves through here: the headers that all of them have are added with that one.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -69,11 +72,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        given = headers.get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
-        trace = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
-        bound = {"request_id": request_id} | ({"trace_id": trace[1]} if trace else {})
+        bound = _named(scope)
+        named = (b"x-request-id", bound["request_id"].encode())
         facts: dict[str, Any] = {}
         status, sent = 500, 0
         began = time.perf_counter()
@@ -82,27 +82,40 @@ class RequestLog:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*safe(message.get("headers", ())), named]
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
             await send(message)
 
         token = _facts.set(facts)
-        with bound_contextvars(**bound):
-            try:
-                await self._app(scope, receive, observed)
-            finally:
-                _facts.reset(token)
-                if scope["path"] not in _PROBES or status >= 500:
-                    client = scope.get("client")
-                    log.info(
-                        "request",
-                        method=scope["method"],
-                        # Without its query, which may hold a ticket.
-                        path=scope["path"][:_PATH_CHARS],
-                        status=status,
-                        ms=round((time.perf_counter() - began) * 1000, 1),
-                        sent_bytes=sent,
-                        client=client[0] if client else None,
-                        **facts,
-                    )
+        tokens = bind_contextvars(**bound)
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            _facts.reset(token)
+            if scope["path"] not in _PROBES or status >= 500:
+                client = scope.get("client")
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    # Without its query, which may hold a ticket.
+                    path=scope["path"][:_PATH_CHARS],
+                    status=status,
+                    ms=round((time.perf_counter() - began) * 1000, 1),
+                    sent_bytes=sent,
+                    client=client[0] if client else None,
+                    **facts,
+                )
+            reset_contextvars(**tokens)
+
+
+def _named(scope: Scope) -> dict[str, str]:
+    """What tells the lines of a request from those of others: its id, and its trace where it has one."""
+    named: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
+            named.setdefault("request_id", text)
+        elif name == b"traceparent" and (trace := _TRACEPARENT.fullmatch(value.decode("latin-1"))):
+            named.setdefault("trace_id", trace[1])
+    named.setdefault("request_id", token_hex(16))
+    return named

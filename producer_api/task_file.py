@@ -126,6 +126,7 @@ class TaskFile:
         """
         self._path = path
         self._db: sqlite3.Connection | None = None
+        self._written: dict[TopicPartition, int] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if anew or not self._reopen(identity, not_before_ms):
@@ -154,10 +155,12 @@ class TaskFile:
         with db:
             for event, at_ms in events:
                 _apply(db, event, at_ms)
+            moved = {tp: offset for tp, offset in positions.items() if self._written.get(tp) != offset}
             db.executemany(
                 "INSERT OR REPLACE INTO positions (topic, partition, next) VALUES (?, ?, ?)",
-                [(tp.topic, tp.partition, offset) for tp, offset in positions.items()],
+                [(tp.topic, tp.partition, offset) for tp, offset in moved.items()],
             )
+        self._written |= moved
 
     def row(self, tenant: str, id_: str) -> Row | None:
         """What is known about a tenant's request."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from producer_api.wire import Answer, answered
 
-__all__ = ["Waiting"]
+__all__ = ["Waiting", "within"]
 
 _Key = tuple[str, str]
 
@@ -48,3 +48,20 @@ class Waiting:
             for future in futures:
                 if not future.done():
                     future.set_exception(failure)
+
+
+async def within(seconds: float, answer: asyncio.Future[Answer]) -> Answer | None:
+    """The answer that is expected; None, and it is expected no longer, when it does not come within ``seconds``."""
+    # A third of what ``asyncio.wait`` takes, which is for several.
+    timer = asyncio.get_running_loop().call_later(seconds, _give_up, answer)
+    try:
+        return await answer
+    except TimeoutError:
+        return None
+    finally:
+        timer.cancel()
+
+
+def _give_up(answer: asyncio.Future[Answer]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())

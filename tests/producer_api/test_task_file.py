@@ -143,6 +143,8 @@ def test_an_error_in_a_batch_undoes_all_of_it(tmp_path: Path) -> None:
         file.apply([Timed(accepted(ID), 1), Timed(accepted(new_id()), None)], {RESULTS: 5})  # type: ignore[arg-type]
     assert file.positions() == {}
     assert file.row(TENANT, ID) is None
+    file.apply([Timed(accepted(ID), 1)], {RESULTS: 5})
+    assert file.positions() == {RESULTS: 5}
     file.close()
 
 
