@@ -1,7 +1,8 @@
 """What the API knows about recent requests, in a SQLite file that also holds how far the topics were read.
 
 Rows and positions change in one transaction, so that the file is never ahead of itself or behind. It is derived from
-the topics alone: a file that is missing, damaged, of another cluster or of another format is made again from them.
+the topics alone: a file that is missing, damaged, of another cluster or of another format is made again from them, and
+what it lacks of the last moments after a crash is read again.
 Every change is such that the order in which the two topics are read among each other does not matter.
 """
 
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +37,8 @@ __all__ = ["Row", "TaskFile", "TaskFileError", "Timed"]
 log = logging.getLogger(__name__)
 
 _FORMAT = 3
+_COMMIT_S = 0.25
+"""Batches that come within such a time are written out together: a page that several of them change goes out once."""
 
 _TABLES = """
 CREATE TABLE about (format INTEGER NOT NULL, identity TEXT NOT NULL);
@@ -127,6 +132,7 @@ class TaskFile:
         self._path = path
         self._db: sqlite3.Connection | None = None
         self._written: dict[TopicPartition, int] = {}
+        self._began = 0.0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if anew or not self._reopen(identity, not_before_ms):
@@ -141,6 +147,9 @@ class TaskFile:
         """Write everything out. A second call does nothing."""
         db, self._db = self._db, None
         if db is not None:
+            # What can't be written is read again.
+            with suppress(sqlite3.Error):
+                db.commit()
             db.close()
 
     def positions(self) -> dict[TopicPartition, int]:
@@ -152,15 +161,20 @@ class TaskFile:
     def apply(self, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
         """Take in a batch and the positions after it, or nothing of both."""
         db = self._open
-        with db:
+        moved = {tp: offset for tp, offset in positions.items() if self._written.get(tp) != offset}
+        if not db.in_transaction:
+            db.execute("BEGIN")
+            self._began = time.monotonic()
+        with _all_or_nothing(db):
             for event, at_ms in events:
                 _apply(db, event, at_ms)
-            moved = {tp: offset for tp, offset in positions.items() if self._written.get(tp) != offset}
             db.executemany(
                 "INSERT OR REPLACE INTO positions (topic, partition, next) VALUES (?, ?, ?)",
                 [(tp.topic, tp.partition, offset) for tp, offset in moved.items()],
             )
         self._written |= moved
+        if time.monotonic() - self._began > _COMMIT_S:
+            db.commit()
 
     def row(self, tenant: str, id_: str) -> Row | None:
         """What is known about a tenant's request."""
@@ -183,6 +197,7 @@ class TaskFile:
     def purge(self, before_ms: int) -> int:
         """Forget what last changed before ``before_ms``; returns how many requests that were."""
         db = self._open
+        db.commit()
         with db:
             gone = db.execute(
                 "DELETE FROM tasks WHERE updated_ms < ? RETURNING tenant, id, decision", (before_ms,)
@@ -232,6 +247,19 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     return db
+
+
+@contextmanager
+def _all_or_nothing(db: sqlite3.Connection) -> Iterator[None]:
+    """What is changed in here, within the transaction that is open."""
+    db.execute("SAVEPOINT batch")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK TO batch")
+        raise
+    finally:
+        db.execute("RELEASE batch")
 
 
 def _apply(db: sqlite3.Connection, event: TenantEvent, at_ms: int) -> None:

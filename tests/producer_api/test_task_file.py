@@ -138,13 +138,17 @@ def test_a_crash_between_two_rows_leaves_neither_row_nor_position(tmp_path: Path
 
 
 def test_an_error_in_a_batch_undoes_all_of_it(tmp_path: Path) -> None:
-    file = open_file(tmp_path)
+    file, before = open_file(tmp_path), new_id()
+    file.apply([Timed(accepted(before), 1)], {RESULTS: 4})
     with pytest.raises(sqlite3.Error):
         file.apply([Timed(accepted(ID), 1), Timed(accepted(new_id()), None)], {RESULTS: 5})  # type: ignore[arg-type]
-    assert file.positions() == {}
-    assert file.row(TENANT, ID) is None
+    assert file.positions() == {RESULTS: 4}
+    assert (file.row(TENANT, before) is None, file.row(TENANT, ID) is None) == (False, True)
     file.apply([Timed(accepted(ID), 1)], {RESULTS: 5})
+    file.close()
+    file = open_file(tmp_path)
     assert file.positions() == {RESULTS: 5}
+    assert file.row(TENANT, ID) is not None
     file.close()
 
 
