@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from schemas.settings import Settings
 from schemas.yaml_file import ConfigError
+from transport.ending import end_within
 from transport.errors import Misconfigured, Unavailable
 from transport.logs import configure, logger, show_prompts
 from transport.tracing import tracing
@@ -26,6 +27,9 @@ EXIT_CONFIGURATION = 78
 
 EXIT_TRY_AGAIN = 75
 """The cluster or the store went away while the stage was starting (``EX_TEMPFAIL``): start it again."""
+
+_END_S = 5.0
+"""For what libraries have left behind, once a stage has ended in order or given up."""
 
 _COLLECTED_AFTER = 20_000
 """Objects that were made and not freed, until cycles are looked for. A batch makes some thousands that end with it: by
@@ -70,4 +74,12 @@ async def _until_signal(serve: Callable[[Settings, asyncio.Event], Awaitable[Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(settings, stop)
+    code = EXIT_TRY_AGAIN
+    try:
+        await serve(settings, stop)
+        code = 0
+    except (Misconfigured, ConfigError):
+        code = EXIT_CONFIGURATION
+        raise
+    finally:
+        end_within(_END_S, code)

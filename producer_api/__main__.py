@@ -14,6 +14,7 @@ from producer_api.server import run_api
 from producer_api.services import StartupError
 from schemas.settings import ApiSettings, Settings
 from schemas.yaml_file import ConfigError
+from transport.ending import end_within
 from transport.logs import configure, show_prompts
 from transport.tracing import tracing
 
@@ -28,6 +29,8 @@ EXIT_CONFIGURATION = 78
 _FILES_BESIDE = 256
 """Connections to Kafka and the store, temporary files, the log."""
 
+_END_S = 5.0
+"""For what libraries have left behind, once all connections are closed."""
 
 _COLLECTED_AFTER = 20_000
 """Objects that were made and not freed, until cycles are looked for: a request leaves none of ours behind."""
@@ -45,7 +48,7 @@ def main() -> int:
         # What is there already stays, and need not be looked through again.
         gc.freeze()
         gc.set_threshold(_COLLECTED_AFTER)
-        uvloop.run(run_api(settings))
+        uvloop.run(_serve(settings))
     except ValidationError as error:
         # Not the error as it is: it repeats what was given, and that may be a secret.
         first = error.errors(include_url=False, include_input=False)[0]
@@ -56,6 +59,11 @@ def main() -> int:
     finally:
         tracing.stop()
     return 0
+
+
+async def _serve(settings: Settings) -> None:
+    await run_api(settings)
+    end_within(_END_S, 0)
 
 
 def _log_to_file(api: ApiSettings) -> None:
