@@ -137,6 +137,28 @@ def test_a_crash_between_two_rows_leaves_neither_row_nor_position(tmp_path: Path
     file.close()
 
 
+CRASH_LATER = """
+import os, sys, time
+from pathlib import Path
+from producer_api.task_file import TaskFile, Timed
+from tests.producer_api.test_task_file import PROGRESS, RESULTS, accepted
+
+file = TaskFile(Path(sys.argv[1]) / "tasks.sqlite", "c/easel", not_before_ms=0)
+file.apply([Timed(accepted(sys.argv[2]), 1)], {RESULTS: 1})
+time.sleep(0.3)
+file.apply([], {PROGRESS: 2})
+os._exit(9)
+"""
+
+
+def test_what_came_a_while_before_a_crash_is_written(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", CRASH_LATER, str(tmp_path), ID]).returncode == 9
+    file = open_file(tmp_path)
+    assert file.positions() == {RESULTS: 1, PROGRESS: 2}
+    assert file.row(TENANT, ID) is not None
+    file.close()
+
+
 def test_an_error_in_a_batch_undoes_all_of_it(tmp_path: Path) -> None:
     file, before = open_file(tmp_path), new_id()
     file.apply([Timed(accepted(before), 1)], {RESULTS: 4})
