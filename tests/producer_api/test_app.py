@@ -39,6 +39,17 @@ def alone(tmp_path: Path) -> Installation:
     return install(Settings(kafka=AWAY, store=StoreSettings(endpoint="127.0.0.1:1")), tmp_path)
 
 
+@pytest.mark.parametrize("path", ["/v1/generate", "/v1/uploads"])
+async def test_a_refusal_is_counted_under_its_route_and_no_failure_of_ours(
+    alone: Installation, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(create_app(alone.settings)) as http:
+        assert (await http.post(path, json=BODY)).status_code == 401
+        metrics = (await http.get("/metrics")).text
+    assert f'easel_api_requests_total{{method="POST",route="{path}",status="401"}} 1.0' in metrics
+    assert "Exception in ASGI application" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "headers",
     [{}, {"Authorization": "Bearer wrong"}, {"X-API-Key": "wrong"}, {"X-API-Key": ""}, {"Authorization": "Basic a2V5"}],
