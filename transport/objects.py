@@ -72,7 +72,14 @@ class ObjectStore:
         self._pool = urllib3.PoolManager(
             maxsize=_THREADS,
             timeout=urllib3.Timeout(connect=each, read=each),
-            retries=urllib3.Retry(total=_TRIES - 1, backoff_factor=0.1, status_forcelist=_RETRIED_STATUS),
+            retries=urllib3.Retry(
+                total=_TRIES - 1,
+                backoff_factor=0.1,
+                status_forcelist=_RETRIED_STATUS,
+                # A store that has just started says two minutes, and is there in seconds: the thread would sleep on,
+                # long after its caller was told.
+                respect_retry_after_header=False,
+            ),
             ca_certs=settings.ca_file and str(settings.ca_file),
         )
         self._client = self._minio(settings.endpoint, secure=settings.secure)

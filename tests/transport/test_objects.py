@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from schemas.connection import StoreSettings
 from tests.stack import fresh_name
+from tests.transport.servers import Asked, answer, serving
 from transport.errors import Misconfigured, NotFound, Unavailable
 from transport.objects import ObjectStore
 
@@ -140,3 +141,21 @@ async def test_a_store_that_is_away_or_silent_is_unavailable_in_time(store: Stor
             with pytest.raises(Unavailable):
                 await objects.put("a", b"x", content_type="text/plain")
             assert time.monotonic() - start < 5.0
+
+
+async def test_a_store_that_says_when_to_come_back_keeps_no_thread_asleep(store: StoreSettings) -> None:
+    busy = True
+
+    async def handler(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        said = answer(503, retry_after="60") if busy else answer(200, etag='"x"')
+        await said(asked, writer)
+
+    async with serving(handler) as server:
+        away = store.model_copy(update={"endpoint": f"127.0.0.1:{server.port}", "timeout_s": 1.5})
+        async with ObjectStore(away) as objects:
+            # More of them than there are threads.
+            calls = (objects.put(f"key-{number}", b"x", content_type="text/plain") for number in range(40))
+            found = await asyncio.gather(*calls, return_exceptions=True)
+            assert {type(one) for one in found} == {Unavailable}
+            busy = False
+            await objects.put("key", b"x", content_type="text/plain")
