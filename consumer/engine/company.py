@@ -63,8 +63,9 @@ class ChildCompany:
         self._send(Left(item, steps))
 
     def stepped(self, steps: Mapping[str, int]) -> None:
-        """See the contract."""
-        self._send(Stepped(dict(steps)))
+        """See the contract. Of a run that has ended nothing more is said: it would answer whatever is asked next."""
+        if self._running:
+            self._send(Stepped(dict(steps)))
 
     def ended(self, result: Made | Missed, seconds: float) -> None:
         """See the contract."""
@@ -77,9 +78,11 @@ class ChildCompany:
         texts = TextUse(self._texts.kept - before.kept, self._texts.made - before.made)
         self._send(Ended(result, seconds, self._engine.weights_revision, texts))
 
-    def failed(self, code: Code, message: str) -> RowsFailed:
-        """What is left of them failed: what is to be said of it."""
+    def failed(self, code: Code, message: str) -> RowsFailed | None:
+        """What is left of them failed: what is to be said of it, if anything is."""
         failed = frozenset(self._running)
+        if not failed:
+            return None
         for item in failed:
             self._forget(item)
         return RowsFailed(failed, code, message)

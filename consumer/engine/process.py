@@ -148,7 +148,7 @@ class EngineProcess:
 
         child = await self._converse(batch.model, lambda child: child.send(Generate(batch)), hear)
         if self._memory.exceeded(child.pid):
-            self._end_grown(child)
+            self._end(child, "memory")
         return found[0]
 
     async def generate_rows(self, model: str, rows: Sequence[Row], on_event: Callable[[RowEvent], None]) -> None:
@@ -166,7 +166,7 @@ class EngineProcess:
                 # Under load there is always somebody who joins: it would never be between batches.
                 running.open = running.open and not self._memory.exceeded(child.pid)
             if done and child is not None and not running.open:
-                self._end_grown(child)
+                self._end(child, "memory")
             return done
 
         try:
@@ -225,15 +225,17 @@ class EngineProcess:
                             self._wanted = model
                             return child
                 except EngineLostError as error:
+                    # Also one that lives, and said what it should not: nothing after it can be told apart.
+                    child.kill()
                     if not self._stopped:
                         self._up.clear()
                     # One that ended before it took the batch ended of something else: the next child gets it.
                     if begun or error.cause != "died":
                         raise
-                except asyncio.CancelledError:
-                    # Its answers would be taken for those of the next batch.
-                    child.kill()
-                    self._up.clear()
+                except BaseException as error:
+                    # What it still says would be taken for answers about the next batch; a problem is its last word.
+                    if not isinstance(error, EngineError):
+                        self._end(child, "died")
                     raise
                 finally:
                     if begun:
@@ -249,9 +251,9 @@ class EngineProcess:
                 return child
             self._up.clear()
 
-    def _end_grown(self, child: ChildConnection) -> None:
+    def _end(self, child: ChildConnection, cause: str) -> None:
         self._up.clear()
-        child.kill("memory")
+        child.kill(cause)
 
     async def _load(self, child: ChildConnection, model: str) -> None:
         card = self._cards.get(model)

@@ -20,6 +20,7 @@ from schemas.errors import Code
 CARD = ModelCard(pipeline=Path("nowhere"), engine="null", defaults=Defaults(width=64, height=64, steps=4))
 ROOT = Path(__file__).resolve().parents[3]
 SICK = CARD.model_copy(update={"engine": "diffusers"})
+OTHER = CARD.model_copy(update={"description": "another"})
 
 
 def row(name: str, steps: int = 4, prompt: str = "p") -> Row:
@@ -53,7 +54,7 @@ async def until(true: Callable[[], object]) -> None:
 async def engine(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EngineProcess]:
     """A null engine whose steps take a twentieth of a second."""
     monkeypatch.setenv("EASEL_NULL_STEP_S", "0.05")
-    made = EngineProcess({"null": CARD, "sick": SICK}, hang_s=3.0)
+    made = EngineProcess({"null": CARD, "other": OTHER, "sick": SICK}, hang_s=3.0)
     await made.start("null")
     yield made
     await made.stop()
@@ -112,6 +113,57 @@ async def test_a_lost_child_is_told_once_and_comes_back(engine: EngineProcess) -
     again = Told()
     await engine.generate_rows("null", [row("long"), row("short")], again)
     assert sorted(again.ended) == ["long", "short"]
+
+
+@pytest.mark.parametrize("last", ["is made", "leaves"])
+async def test_after_the_last_nothing_more_is_said_of_them(last: str) -> None:
+    """It would be taken for the answer to what is asked next, such as another model."""
+    card = ModelCard(
+        pipeline=ROOT / "models" / "easel-tiny", defaults=Defaults(width=96, height=96, steps=4, guidance=0.0)
+    )
+    engine = EngineProcess({"tiny": card, "null": CARD}, hang_s=60.0)
+    await engine.start("tiny")
+    try:
+        pid = engine.pid
+        for _ in range(2):
+            told = Told()
+            rows = [Row(Shape(96, 96, steps, 0.0), Item(f"{steps}", "a star", 1)) for steps in (2, 50)]
+            running = asyncio.create_task(engine.generate_rows("tiny", rows[: 1 if last == "is made" else 2], told))
+            if last == "leaves":
+                await until(lambda told=told: told.ended)  # type: ignore[misc]
+                engine.cancel(["50"])
+            await running
+            assert told.ended == ["2"]
+            await engine.generate_rows("null", [row("another")], Told())
+        assert engine.pid == pid
+    finally:
+        await engine.stop()
+
+
+async def test_a_child_that_says_what_nobody_asked_is_replaced(engine: EngineProcess) -> None:
+    pid = engine.pid
+    assert engine._child is not None
+    engine._child._answers.put_nowait(Stepped({}))
+    with pytest.raises(EngineLostError, match="answered Stepped to a load") as lost:
+        await engine.generate_rows("other", [row("first")], Told())
+    assert lost.value.cause == "load"
+    told = Told()
+    async with asyncio.timeout(20):
+        await engine.generate_rows("other", [row("second")], told)
+    assert told.ended == ["second"]
+    assert engine.pid != pid
+
+
+async def test_who_cannot_bear_what_is_said_gets_another_child(engine: EngineProcess) -> None:
+    def sick(_: RowEvent) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await engine.generate_rows("null", [row("first", 20)], sick)
+    told = Told()
+    async with asyncio.timeout(20):
+        await engine.generate_rows("other", [row("second")], told)
+    assert told.ended == ["second"]
 
 
 async def test_a_child_that_hangs_is_killed(engine: EngineProcess) -> None:
