@@ -193,9 +193,10 @@ async def test_thirty_megabytes_do_not_pass_through_memory(own_process: tuple[Sh
     shop, pid = own_process
     picture = file_of(noise(3_200, 3_200))
     assert len(picture) > 30_000_000
-    small = file_of(drawn())
-    # Once in each way, so that what is imported at the first of them is not counted.
-    for sent in ({"files": {"file": ("a.png", small)}}, {"content": small, "media_type": "image/png"}):
+    # More than the 5 MiB that go to the store in one piece.
+    piece = file_of(noise(1_500, 1_500))
+    # Once in each way, so that neither what is imported at the first of them is counted, nor the buffers of a piece.
+    for sent in ({"files": {"file": ("a.png", piece)}}, {"content": piece, "media_type": "image/png"}):
         assert (await shop.post(**sent)).status_code == 201
     before = peak_mib(pid)
     for sent in ({"files": {"file": ("a.png", picture)}}, {"content": picture, "media_type": "image/png"}):

@@ -151,7 +151,7 @@ async def test_a_store_that_says_when_to_come_back_keeps_no_thread_asleep(store:
         await said(asked, writer)
 
     async with serving(handler) as server:
-        away = store.model_copy(update={"endpoint": f"127.0.0.1:{server.port}", "timeout_s": 1.5})
+        away = store.model_copy(update={"endpoint": f"127.0.0.1:{server.port}", "timeout_s": 6.0})
         async with ObjectStore(away) as objects:
             # More of them than there are threads.
             calls = (objects.put(f"key-{number}", b"x", content_type="text/plain") for number in range(40))
