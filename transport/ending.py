@@ -29,9 +29,10 @@ def _end(seconds: float, code: int, loop: asyncio.AbstractEventLoop) -> None:
     time.sleep(seconds)
     try:
         print(f"did not end by itself within {seconds:g} s; what still ran:", file=sys.stderr)
+        sys.stderr.flush()
+        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         for task in asyncio.all_tasks(loop):
             print(repr(task)[:500], file=sys.stderr)
-        faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         sys.stdout.flush()
         sys.stderr.flush()
     finally:

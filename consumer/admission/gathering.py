@@ -1,6 +1,6 @@
 """How long a busy partition waits for more records to share its next transaction.
 
-A transaction costs the broker, and the client, as much for one record as for hundreds: some 3 ms of processor time.
+A transaction costs the broker, and the client, as much for one record as for hundreds: some 4 ms of processor time.
 """
 
 from __future__ import annotations

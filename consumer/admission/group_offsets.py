@@ -1,7 +1,7 @@
 """When the group is told how far a partition has got. Nothing of ours goes on from there: lag tools look at it.
 
 What counts are the offsets in the ledger, written with every decision. The group's cost a transaction two requests and
-a marker more, a fifth of what it costs the broker: so they go with one a second, and alone once nothing more comes.
+a marker more: so they go with one a second, and alone once nothing more comes.
 """
 
 from __future__ import annotations

@@ -194,6 +194,18 @@ async def test_a_tenant_has_a_few_under_way_and_another_is_not_held_up(shop: Sto
     assert (await shop.keep(file_of(drawn()))).key
 
 
+async def test_nobody_waits_for_ever_for_a_turn_with_a_large_body(shop: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producer_api.sources.keeping._WAIT_S", 0.05)
+    async with shop.keeper.reading(), shop.keeper.reading():
+        with pytest.raises(ApiError) as raised:
+            async with asyncio.timeout(5), shop.keeper.reading():
+                pass
+        assert raised.value.status == 503
+        assert raised.value.headers["Retry-After"]
+    async with shop.keeper.reading():
+        pass
+
+
 async def test_the_decoder_knows_none_of_our_secrets(shop: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[dict[str, object]] = []
     start = asyncio.create_subprocess_exec
