@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, MinioException, S3Error
+from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
 from schemas.connection import StoreSettings
@@ -167,16 +167,18 @@ class ObjectStore:
     async def stream(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from ``offset`` on, all or ``length`` (at least 1) of them, in 64 KiB pieces. Raises NotFound."""
         doing = f"reading {key}"
-        response = await self._call(
-            doing, self._client.get_object, self._bucket, key, offset=offset, length=length or 0
-        )
+        opening = self._threads.submit(self._client.get_object, self._bucket, key, offset=offset, length=length or 0)
+        under_way: Future[BaseHTTPResponse] | Future[bytes] = opening
         try:
-            while piece := await self._call(doing, response.read, _CHUNK_BYTES):
+            response = await self._told(doing, opening)
+            while True:
+                under_way = reading = self._threads.submit(response.read, _CHUNK_BYTES)
+                if not (piece := await self._told(doing, reading)):
+                    break
                 yield piece
         finally:
-            # Half-read, the connection cannot serve another request.
-            response.close()
-            response.release_conn()
+            # Whoever waited may be gone. The thread still is in its call, and a close would wait for that.
+            under_way.add_done_callback(lambda _: _close_opened(opening))
 
     def presign_get(self, key: str, ttl_s: float) -> str:
         """A URL by which anyone can read the object for ``ttl_s`` seconds (1 s to 7 days). Asks nobody.
@@ -226,15 +228,15 @@ class ObjectStore:
         try:
             return bytes(response.read())
         finally:
-            response.close()
-            response.release_conn()
+            _close(response)
 
     async def _call(self, doing: str, function: Callable[..., T], *args: object, **options: object) -> T:
+        return await self._told(doing, self._threads.submit(function, *args, **options))
+
+    async def _told(self, doing: str, call: Future[T]) -> T:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
-                return await asyncio.get_running_loop().run_in_executor(
-                    self._threads, partial(function, *args, **options)
-                )
+                return await asyncio.wrap_future(call)
         except (MinioException, HTTPError, OSError) as err:
             raise self._translated(err, doing) from err
         except ValueError as err:
@@ -249,6 +251,17 @@ class ObjectStore:
         # Not the error's own text: it may hold a signed URL.
         why = code or ("no answer within the time limit" if isinstance(err, TimeoutError) else type(err).__name__)
         return Unavailable(f"{doing}: {why}", "is the store up and reachable?", where=self._where)
+
+
+def _close(response: BaseHTTPResponse) -> None:
+    # Half-read, the connection cannot serve another request.
+    response.close()
+    response.release_conn()
+
+
+def _close_opened(opening: Future[BaseHTTPResponse]) -> None:
+    if not opening.cancelled() and not opening.exception():
+        _close(opening.result())
 
 
 def _unread_code(err: Exception) -> str | None:

@@ -71,9 +71,14 @@ async def by_url(url: str, output: Output, timeout_s: float) -> bytes:
 
 
 def _fetch(url: str, length: int, timeout_s: float) -> bytes:
-    with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310 - the scheme is looked at above
-        # One byte more shows that it is too long.
-        return bytes(answer.read(length + 1))
+    try:
+        with urllib.request.urlopen(url, timeout=timeout_s) as answer:  # noqa: S310 - the scheme is looked at above
+            # One byte more shows that it is too long.
+            return bytes(answer.read(length + 1))
+    except urllib.error.HTTPError as refused:
+        # It is an answer too, and has the connection for as long as anyone keeps the error.
+        refused.close()
+        raise
 
 
 def _held_to_its_hash(picture: bytes, output: Output) -> bytes:

@@ -20,10 +20,10 @@ from ops.trace.picture import draw, lines_of
 from schemas.settings import Settings
 from schemas.webhook_entries import make_secret
 from tests.consumer.webhooks.receiver import Receiver
-from tests.consumer.webhooks.world import until
 from tests.house import House
 from tests.producer_api.conftest import add_http
 from tests.producer_api.support import ISSUER_SECRET, install, served, until_ready
+from tests.until import until
 from transport.tracing import Tracing, tracing
 
 CALLER = "4bf92f3577b34da6a3ce929d0e0e4736"

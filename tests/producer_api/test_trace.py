@@ -10,8 +10,8 @@ import pytest
 
 from schemas.webhook_entries import make_secret
 from tests.consumer.webhooks.receiver import Receiver, verified
-from tests.consumer.webhooks.world import until
 from tests.house import House
+from tests.until import until
 
 pytestmark = [pytest.mark.system]
 

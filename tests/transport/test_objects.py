@@ -9,12 +9,14 @@ import time
 from datetime import UTC, datetime
 
 import httpx
+import psutil
 import pytest
 from pydantic import SecretStr
 
 from schemas.connection import StoreSettings
 from tests.stack import fresh_name
 from tests.transport.servers import Asked, answer, serving
+from tests.until import until
 from transport.errors import Misconfigured, NotFound, Unavailable
 from transport.objects import ObjectStore
 
@@ -159,3 +161,35 @@ async def test_a_store_that_says_when_to_come_back_keeps_no_thread_asleep(store:
             assert {type(one) for one in found} == {Unavailable}
             busy = False
             await objects.put("key", b"x", content_type="text/plain")
+
+
+async def test_a_reader_that_leaves_takes_its_connection_along(store: StoreSettings) -> None:
+    """While the store is silent, and in the middle of a picture: the loop goes on, and no socket stays."""
+    begin, end = asyncio.Event(), asyncio.Event()
+
+    async def handler(_: Asked, writer: asyncio.StreamWriter) -> None:
+        await begin.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n" + bytes(100_000))
+        await end.wait()
+
+    async def read(objects: ObjectStore) -> None:
+        async for _ in objects.stream("key"):
+            pass
+
+    async with serving(handler) as server, asyncio.timeout(20):
+
+        def open_sockets() -> int:
+            return [one.raddr[1:] for one in psutil.Process().net_connections()].count((server.port,))
+
+        slow = store.model_copy(update={"endpoint": f"127.0.0.1:{server.port}", "timeout_s": 9.0})
+        async with ObjectStore(slow) as objects:
+            for goes_on in (begin, end):
+                reading = asyncio.create_task(read(objects))
+                await asyncio.sleep(0.3)
+                before = time.monotonic()
+                reading.cancel()
+                await asyncio.wait([reading])
+                assert time.monotonic() - before < 0.5
+                assert open_sockets() == 1
+                goes_on.set()
+                await until(lambda: not open_sockets())

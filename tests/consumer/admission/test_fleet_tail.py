@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from consumer.admission.fleet_tail import FleetTail
@@ -12,6 +12,7 @@ from schemas.connection import KafkaSettings
 from schemas.fleet import HEARD_WITHIN_MS, Heartbeat, HeldJob
 from schemas.topics import Topics
 from tests.stack import OwnBroker, make_topic
+from tests.until import until
 from transport.kafka import Publisher
 from transport.records import Ack, Outgoing
 
@@ -33,12 +34,6 @@ async def tell(kafka: KafkaSettings, first: Heartbeat | str, *more: Heartbeat | 
         for beat in more:
             ack = await publisher.publish(said(beat))
     return ack
-
-
-async def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110 - a snapshot is looked at, not waited for
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

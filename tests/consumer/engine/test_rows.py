@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from consumer.engine.process import EngineLostError, EngineProcess
 from consumer.engine.wire import Ended, Left, RowEvent, RowsFailed, Stepped
 from schemas.catalog import Defaults, ModelCard
 from schemas.errors import Code
+from tests.until import until
 
 CARD = ModelCard(pipeline=Path("nowhere"), engine="null", defaults=Defaults(width=64, height=64, steps=4))
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,12 +43,6 @@ class Told:
 
     def steps(self, name: str) -> list[int]:
         return [event.steps[name] for event in self.events if isinstance(event, Stepped) and name in event.steps]
-
-
-async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import pytest
 
 from schemas.connection import KafkaSettings
 from tests.consumer.webhooks.receiver import Receiver
-from tests.consumer.webhooks.world import World, tenant, until
+from tests.consumer.webhooks.world import World, tenant
 from tests.stage import Stage
+from tests.until import until
 
 COUNT = 60
 

@@ -19,7 +19,8 @@ from schemas.events import Accepted
 from schemas.settings import OutboundSettings
 from schemas.tenants import load_tenants
 from tests.consumer.webhooks.receiver import Delivery, Receiver, verified
-from tests.consumer.webhooks.world import World, own, tenant, until
+from tests.consumer.webhooks.world import World, own, tenant
+from tests.until import until
 
 
 async def test_each_event_is_posted_once_signed_and_whole(kafka: KafkaSettings, tmp_path: Path) -> None:

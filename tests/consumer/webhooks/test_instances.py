@@ -8,7 +8,8 @@ from pathlib import Path
 
 from schemas.connection import KafkaSettings
 from tests.consumer.webhooks.receiver import Delivery, Receiver
-from tests.consumer.webhooks.world import World, tenant, until
+from tests.consumer.webhooks.world import World, tenant
+from tests.until import until
 
 TENANTS = ("acme", "bolt", "cord", "dune", "ends")
 EACH = 12

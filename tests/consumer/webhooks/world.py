@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from schemas.ids import event_id, new_id
 from schemas.settings import OutboundSettings, Settings, WebhooksSettings
 from schemas.topics import Topics
 from schemas.webhook_entries import make_secret
+from tests.until import until
 from transport.kafka import Publisher
 from transport.partitioning import partition_of
 from transport.records import Outgoing
@@ -138,13 +139,6 @@ class World:
                 return found
             assert time.monotonic() < deadline, f"{len(found)} dead letters after {within_s} s"
             await asyncio.sleep(0.1)
-
-
-async def until(condition: Callable[[], object], within_s: float = 20.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        await asyncio.sleep(0.02)
 
 
 def tenant(*endpoints: Mapping[str, Any], **more: Any) -> dict[str, Any]:
