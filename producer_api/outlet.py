@@ -7,6 +7,7 @@ import logging
 import time
 
 from producer_api.background import end
+from producer_api.lots import Lots
 from producer_api.metrics import Metrics
 from schemas.connection import KafkaSettings
 from transport.errors import Doubt, TransportError, Unavailable
@@ -32,6 +33,7 @@ class Outlet:
         self._kafka = kafka
         self._metrics = metrics
         self._publisher: Publisher | None = None
+        self._lots: Lots | None = None
         self._task: asyncio.Task[None] | None = None
         self._answered_at = 0.0
         self.problem: str | None = "Kafka has not been reached yet"
@@ -44,26 +46,27 @@ class Outlet:
     async def stop(self) -> None:
         """Close. Never waits long, with or without a broker."""
         await end(self._task)
+        if self._lots is not None:
+            await self._lots.stop()
         if self._publisher is not None:
             await self._publisher.stop()
 
     async def publish(self, out: Outgoing) -> None:
         """Write a record, acknowledged by all replicas.
 
-        Raises ``Unavailable`` at once while Kafka is known to be away: nothing was written. Raises ``Doubt`` when it
-        did not answer: the record may be written nonetheless.
+        Raises ``Unavailable`` at once while Kafka is known to be away, or has just shown to be: nothing was written.
+        Raises ``Doubt`` when it did not answer: the record may be written nonetheless.
         """
-        publisher = self._publisher
-        if publisher is None or self.problem is not None:
+        lots = self._lots
+        if lots is None or self.problem is not None:
             raise Unavailable(self.problem or "Kafka has not been reached yet", where=self._kafka.bootstrap_servers)
         try:
-            await publisher.publish(out, timeout_s=_PUBLISH_S)
+            await lots.publish(out, _PUBLISH_S)
         except TransportError as error:
             self._metrics.publish_failures.inc()
             if isinstance(error, Unavailable | Doubt):
                 # Those who come next need not wait for what has just failed; the probe takes this back.
                 self.problem = f"Kafka does not answer: {error.what}"
-                raise Doubt(error.what, error.remedy, where=error.where) from error
             raise
         self._answered_at = time.monotonic()
 
@@ -74,6 +77,7 @@ class Outlet:
                     publisher = Publisher(self._kafka, client_id=f"{self._kafka.prefix}-api")
                     await publisher.start()
                     self._publisher = publisher
+                    self._lots = Lots(publisher)
                 elif self.problem is not None or time.monotonic() - self._answered_at > _TRUSTED_S:
                     await cluster_id(self._kafka, timeout_s=_PROBE_S)
                 else:

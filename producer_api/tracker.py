@@ -154,18 +154,20 @@ class Tracker:
     async def _take_in(self, file: TaskFile, batch: list[Record], tail: Tail) -> None:
         read = [(record, read_event(record)) for record in batch]
         events = [Timed(event, record.timestamp_ms) for record, event in read if event is not None]
-        positions = tail.positions()
-        await self._in_thread(lambda: file.apply(events, positions))
-        self._metrics.events.inc(len(events))
-        # Only now: who is told of a decision finds it in the file.
         for event, _ in events:
-            if isinstance(event, Decision):
-                self._undecided.pop((event.tenant, event.request_id), None)
             if isinstance(event, Answer):
                 self._pulse.answered()
                 self._waiting.tell(event)
             if isinstance(event, RequestEvent):
                 self._watchers.tell(event)
+        self._metrics.events.inc(len(events))
+        positions = tail.positions()
+        # Whoever was told goes on only after this has its place in the thread's queue, and so finds it in the file.
+        await self._in_thread(lambda: file.apply(events, positions))
+        for event, _ in events:
+            if isinstance(event, Decision):
+                # Not before: who asked in the meantime still finds the one or the other.
+                self._undecided.pop((event.tenant, event.request_id), None)
 
     def _open(self, identity: str, *, anew: bool) -> TaskFile:
         self._file = TaskFile(self._path, identity, not_before_ms=_kept_since_ms(), anew=anew)

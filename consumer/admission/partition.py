@@ -15,7 +15,7 @@ from consumer.admission.batch import Batch, decide_batch
 from consumer.admission.blame import BadRelease, Blame
 from consumer.admission.counting import count
 from consumer.admission.fleet_view import Fleet
-from consumer.admission.gathering import pause_after
+from consumer.admission.gathering import Pause, pause_after
 from consumer.admission.gauges import PartitionGauges
 from consumer.admission.group_offsets import GroupOffsets
 from consumer.admission.inbox import Inbox
@@ -88,7 +88,7 @@ class PartitionRunner:
         self._owned = True
         self._accepting = False
         self._held = False
-        self._gather_s = 0.0
+        self._pause: Pause | None = None
         self._group_offsets = GroupOffsets()
         self._waiting: Batch | None = None
         self._waiting_since = 0.0
@@ -236,8 +236,8 @@ class PartitionRunner:
                     await self._wake.wait()
             except TimeoutError:
                 return []
-        if self._gather_s and not self._inbox.has_batch():
-            await asyncio.sleep(self._gather_s)
+        if self._pause is not None:
+            await self._gather(self._pause)
         taken = self._inbox.take()
         if self._held and self._inbox.has_room():
             self._held = False
@@ -245,9 +245,16 @@ class PartitionRunner:
                 self._consumer.resume(tp)
         return taken
 
+    async def _gather(self, pause: Pause) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause.seconds):
+                while len(self._inbox) < pause.records and not self._inbox.has_batch():
+                    self._wake.clear()
+                    await self._wake.wait()
+
     async def _decide(self, producer: FencedProducer, state: PartitionState, records: list[Record]) -> None:
         began = time.monotonic()
-        self._gather_s = 0.0
+        self._pause = None
         rules = self._rules(self.partition)
         batch = decide_batch(state, records, rules, self._clock.now_ms(), self._fleet(), joining=self._waiting)
         self.demand, self.waiting_work = demand_of(state, rules), dict(state.waiting_work)
@@ -262,7 +269,13 @@ class PartitionRunner:
             return
         self._waiting = None
         await self._commit(producer, state, rules, batch)
-        self._gather_s = pause_after(records, self._outcomes, time.monotonic() - began, letters=batch.letters)
+        self._pause = pause_after(
+            records,
+            self._outcomes,
+            time.monotonic() - began,
+            waiting=len(self._inbox),
+            letters=batch.letters,
+        )
 
     async def _commit(self, producer: FencedProducer, state: PartitionState, rules: Rules, batch: Batch) -> None:
         for tenant, where in batch.blamed:
