@@ -89,6 +89,7 @@ class PartitionRunner:
         self._accepting = False
         self._held = False
         self._pause: Pause | None = None
+        self._committed_at = 0.0
         self._group_offsets = GroupOffsets()
         self._waiting: Batch | None = None
         self._waiting_since = 0.0
@@ -247,7 +248,8 @@ class PartitionRunner:
 
     async def _gather(self, pause: Pause) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(pause.seconds):
+            # After the commit: who comes later than that waits for nobody.
+            async with asyncio.timeout(self._committed_at + pause.seconds - time.monotonic()):
                 while len(self._inbox) < pause.records and not self._inbox.has_batch():
                     self._wake.clear()
                     await self._wake.wait()
@@ -286,7 +288,7 @@ class PartitionRunner:
         await producer.commit(
             batch.outgoing(state, rules), offsets, self._group, at=lambda point: fault(f"admission.{point}")
         )
-        self._advanced = time.monotonic()
+        self._advanced = self._committed_at = time.monotonic()
         self._group_offsets.told(offsets, self._advanced)
         if tracing.on:
             trace_batch(batch.messages, state, rules)
