@@ -84,7 +84,9 @@ class Lots:
     async def _written(self, lot: list[_Handed]) -> list[Ack | TransportError]:
         left_s = lot[0].until - time.monotonic()
         found = await self._publisher.publish_all([handed.out for handed in lot], timeout_s=max(left_s, 0.0))
-        return [*await asyncio.gather(*map(self._again, lot, found))]
+        if any(isinstance(one, TransportError) for one in found):
+            found = [*await asyncio.gather(*map(self._again, lot, found))]
+        return found
 
     async def _again(self, handed: _Handed, found: Ack | TransportError) -> Ack | TransportError:
         """What became of a record by itself, where there is time left: its lot may have met a session that was over."""
