@@ -186,12 +186,12 @@ class TaskFile:
 
     def page(self, wanted: Wanted, since_ms: int) -> list[tuple[str, Row]]:
         """The requests that are wanted and changed after ``since_ms``, with their ids."""
-        query, values = wanted.query(Row._fields, since_ms)
+        query, values = wanted.query(self._open, Row._fields, since_ms)
         return [(id_, Row(*found)) for id_, *found in self._open.execute(query, values)]
 
     def counts(self, wanted: Wanted, since_ms: int) -> dict[str, int]:
         """How many of them there are in each state, on all pages together."""
-        query, values = wanted.counting(since_ms)
+        query, values = wanted.counting(self._open, since_ms)
         return dict(self._open.execute(query, values).fetchall())
 
     def purge(self, before_ms: int) -> int:

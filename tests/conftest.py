@@ -13,11 +13,14 @@ from schemas.connection import KafkaSettings, StoreSettings
 from schemas.settings import Settings
 from tests.secure_stack import SecureStack
 from tests.stack import OwnBroker, kafka_settings, store_settings
+from tests.tls_goodbyes import LoopPolicy
 from transport.objects import ObjectStore
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Behind a script's & Ctrl-C is ignored, and so by all that is started from here; some of it is tested with one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+asyncio.set_event_loop_policy(LoopPolicy())
 
 
 @pytest.fixture(scope="session")

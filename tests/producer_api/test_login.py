@@ -125,11 +125,12 @@ async def test_a_name_that_nobody_has_costs_as_much_as_one_that_somebody_has() -
 
     async def cost(given: str | None) -> float:
         began = time.process_time()
-        for _ in range(3):
-            await passwords.fits("wrong", given)
+        await passwords.fits("wrong", given)
         return time.process_time() - began
 
-    assert 0.5 < await cost(None) / await cost(hash_) < 2
+    # The least of five: a collection of the whole heap in one of them is not the check's.
+    nobody, somebody = [min([await cost(given) for _ in range(5)]) for given in (None, hash_)]
+    assert 0.5 < nobody / somebody < 2
     passwords.stop()
 
 

@@ -116,26 +116,34 @@ INSERT INTO labels SELECT '{tenant}', 'site', n % 2, id FROM rows;
 
 
 def test_with_a_hundred_thousand_tasks_a_page_takes_no_longer(file: TaskFile, tmp_path: Path) -> None:
+    by_label = "labels USING PRIMARY KEY (tenant=? AND key=? AND value=?)"
     wanted = [
         (Wanted(TENANT, 20), "tasks USING PRIMARY KEY"),
         (Wanted(TENANT, 20, state="failed"), "tasks USING INDEX tasks_by_state"),
         (Wanted(TENANT, 20, group="group-7"), "tasks USING INDEX tasks_by_group"),
-        (Wanted(TENANT, 20, metadata={"post": "77"}), "label_0 USING PRIMARY KEY"),
-        (Wanted(TENANT, 20, metadata={"site": "1", "post": "77"}), "label_1 USING PRIMARY KEY"),
+        (Wanted(TENANT, 20, metadata={"post": "77"}), by_label),
+        (Wanted(TENANT, 20, metadata={"site": "1", "post": "77"}), by_label),
+        (Wanted(TENANT, 10, metadata={"site": "1"}, state="failed"), "tasks USING INDEX tasks_by_state"),
+        (Wanted(TENANT, 15, metadata={"site": "1"}, group="group-7"), "tasks USING INDEX tasks_by_group"),
+        (Wanted(TENANT, 20, metadata={"post": "77"}, state="succeeded"), by_label),
     ]
     file.close()
     with closing(sqlite3.connect(tmp_path / "tasks.sqlite")) as db, db:
         db.executescript(A_HUNDRED_THOUSAND.format(prefix=new_id()[:24], tenant=TENANT, many=MANY))
         for each, used in wanted:
-            query, values = each.query(Row._fields, 0)
+            query, values = each.query(db, Row._fields, 0)
             plan = " ".join(step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {query}", values))
-            assert used in plan
+            assert plan.removeprefix("SEARCH ").startswith(used)
             assert "SCAN" not in plan, plan
             assert "TEMP B-TREE" not in plan, plan
     again = TaskFile(tmp_path / "tasks.sqlite", "c/easel", not_before_ms=0)
     for each, _ in wanted:
-        again.page(each, 0)
-        began = time.process_time()
-        assert len(again.page(each, 0)) == 20
-        assert time.process_time() - began < 0.02, each
+        assert min(page_seconds(again, each) for _ in range(5)) < 0.002, each
     again.close()
+
+
+def page_seconds(file: TaskFile, wanted: Wanted) -> float:
+    """This thread's own. Take the least of several: a collection of the whole heap takes longer than the page."""
+    began = time.thread_time()
+    assert len(file.page(wanted, 0)) == wanted.limit
+    return time.thread_time() - began
