@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import aiokafka.errors as kafka
@@ -13,10 +13,12 @@ from transport.partitioning import partition_of
 from transport.records import Ack, Outgoing, TopicPartition
 from transport.teardown import quiet
 
-__all__ = ["MAX_RECORD_BYTES", "Sent", "send_batches"]
+__all__ = ["MAX_RECORD_BYTES", "Sent", "batches_of", "placed", "send_batches"]
 
 MAX_RECORD_BYTES = 2 * 1024 * 1024
 """The largest record a client of ours sends; the dead-letter topic takes as much."""
+
+PartitionsFor = Callable[[str], Awaitable[Collection[int]]]
 
 
 class Sent(NamedTuple):
@@ -46,25 +48,29 @@ async def send_batches(producer: Any, outs: Sequence[Outgoing], sent: list[Sent]
     Raises what the client does: what is in ``sent`` then is on its way all the same. Errors of the futures need not be
     read.
     """
-    by_partition: dict[TopicPartition, list[int]] = {}
-    for number, out in enumerate(outs):
-        by_partition.setdefault(await _place(producer, out), []).append(number)
-    for tp, numbers in by_partition.items():
-        for batch, held in _batches(producer, outs, numbers):
+    for tp, numbers in (await placed(outs, producer.partitions_for)).items():
+        for batch, held in batches_of(producer.create_batch, outs, numbers):
             future = await producer.send_batch(batch, tp.topic, partition=tp.partition)
             quiet(future)
             sent.append(Sent(future, tp, held))
 
 
-async def _place(producer: Any, out: Outgoing) -> TopicPartition:
-    if out.partition is not None:
-        return TopicPartition(out.topic, out.partition)
-    return TopicPartition(out.topic, partition_of(out.key or b"", len(await producer.partitions_for(out.topic))))
+async def placed(outs: Sequence[Outgoing], partitions_for: PartitionsFor) -> dict[TopicPartition, list[int]]:
+    """Which of ``outs``, by their numbers, go to which partition."""
+    found: dict[TopicPartition, list[int]] = {}
+    for number, out in enumerate(outs):
+        partition = out.partition
+        if partition is None:
+            partition = partition_of(out.key or b"", len(await partitions_for(out.topic)))
+        found.setdefault(TopicPartition(out.topic, partition), []).append(number)
+    return found
 
 
-def _batches(producer: Any, outs: Sequence[Outgoing], numbers: Sequence[int]) -> Iterator[tuple[Any, list[int]]]:
+def batches_of(
+    create: Callable[[], Any], outs: Sequence[Outgoing], numbers: Sequence[int]
+) -> Iterator[tuple[Any, list[int]]]:
     """Records of one partition as the client's batches, each with the numbers of what it holds."""
-    batch, held = producer.create_batch(), list[int]()
+    batch, held = create(), list[int]()
     for number in numbers:
         out = outs[number]
         headers = list(out.headers)
@@ -73,6 +79,6 @@ def _batches(producer: Any, outs: Sequence[Outgoing], numbers: Sequence[int]) ->
             raise kafka.MessageSizeTooLargeError(f"a record for {out.topic} is larger than {MAX_RECORD_BYTES} bytes")
         while batch.append(timestamp=None, key=out.key, value=out.value, headers=headers) is None:
             yield batch, held
-            batch, held = producer.create_batch(), []
+            batch, held = create(), []
         held.append(number)
     yield batch, held

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka.protocol.group import LeaveGroupRequest
 
-__all__ = ["end_consumer", "end_producer", "quiet"]
+__all__ = ["end_client", "end_consumer", "end_producer", "quiet"]
 
 _ROUNDS = 10
 _ROUND_S = 0.1
@@ -44,9 +44,12 @@ async def end_producer(producer: Any, *, grace_s: float) -> None:
         for batch in batches:
             for future in (batch.future, batch._drain_waiter):
                 quiet(future)
-    ending = producer._txn_manager and producer._txn_manager._transaction_waiter
-    if ending is not None:
-        quiet(ending)
+
+
+async def end_client(client: Any) -> None:
+    """Closes the connections of a client that belongs to no producer or consumer."""
+    await _reap(client)
+    await _within(client.close(), _CLOSE_S)
 
 
 async def end_consumer(consumer: Any, *, leave: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A transaction is seen whole or not at all, by one owner, and every doubt ends the producer."""
+"""A transaction is seen whole or not at all, by one owner, and every doubt ends the producer, by both protocols."""
 
 from __future__ import annotations
 
@@ -6,19 +6,39 @@ import asyncio
 import gc
 import logging
 import time
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
+from ops.local.stack import Stack
 from schemas.connection import KafkaSettings
-from tests.stack import OwnBroker, fresh_name, make_topic
+from tests.stack import OwnBroker, fresh_name, kafka_settings, make_topic
 from tests.transport.members import member
-from tests.transport.wire import ApiKey, broker_behind_wire
+from tests.transport.protocols import use_first_protocol
+from tests.transport.transacting import started, values
 from transport.errors import Doubt, Fenced, Unavailable
 from transport.kafka import Publisher
 from transport.records import Outgoing, TopicPartition
 from transport.tail import read_partition
 from transport.transactions import FencedProducer
+
+
+@pytest.fixture(scope="module")
+def first_protocol(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A broker of a cluster that knows the first protocol alone."""
+    stack = Stack(tmp_path_factory.mktemp("first"))
+    stack.up("kafka")
+    asyncio.run(use_first_protocol(kafka_settings(stack)))
+    yield stack
+    stack.down()
+
+
+@pytest.fixture
+def kafka(protocol: str, request: pytest.FixtureRequest) -> KafkaSettings:
+    """A broker whose cluster has this protocol."""
+    stack: Stack = request.getfixturevalue("first_protocol" if protocol == "first" else "stack")
+    stack.up("kafka")
+    return kafka_settings(stack)
 
 
 @pytest.fixture(autouse=True)
@@ -32,20 +52,10 @@ def _assert_nothing_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
-async def _values(kafka: KafkaSettings, topic: str, partition: int = 0) -> list[bytes | None]:
-    return [record.value async for batch in read_partition(kafka, topic, partition) for record in batch]
-
-
-async def _producer(kafka: KafkaSettings, name: str = "one") -> FencedProducer:
-    producer = FencedProducer(kafka, transactional_id=f"{kafka.prefix}-{name}")
-    await producer.start()
-    return producer
-
-
 async def test_a_transaction_is_seen_whole_or_not_at_all(kafka: KafkaSettings) -> None:
     one, two = await make_topic(kafka, partitions=2), await make_topic(kafka)
     group, source = f"{kafka.prefix}.g", TopicPartition(one, 1)
-    producer = await _producer(kafka)
+    producer = await started(kafka)
     reached: list[str] = []
     before_ms = time.time_ns() // 1_000_000
 
@@ -58,7 +68,7 @@ async def test_a_transaction_is_seen_whole_or_not_at_all(kafka: KafkaSettings) -
     [[record]] = [batch async for batch in read_partition(kafka, one, 0)]
     assert (record.key, record.value, record.headers) == (b"k", b"a", (("h", b"1"), ("h", b"2")))
     assert record.timestamp_ms == acks[0].timestamp_ms
-    assert await _values(kafka, two) == [b"b"]
+    assert await values(kafka, two) == [b"b"]
     async with member(kafka, [one], group=group) as consumer:
         assert await consumer.committed([source, TopicPartition(one, 0)]) == {source: 42, TopicPartition(one, 0): None}
     await producer.close()
@@ -70,7 +80,7 @@ async def test_a_death_before_the_commit_leaves_nothing_visible(
 ) -> None:
     topic = await make_topic(kafka)
     source, group = TopicPartition(topic, 0), f"{kafka.prefix}.g"
-    producer = await _producer(kafka)
+    producer = await started(kafka)
 
     def die(reached: str) -> None:
         if reached == point:
@@ -82,10 +92,10 @@ async def test_a_death_before_the_commit_leaves_nothing_visible(
         await producer.commit([Outgoing(topic, b"more")], {}, group)
     await producer.close()
 
-    assert await _values(kafka, topic) == []
-    successor = await _producer(kafka)
+    assert await values(kafka, topic) == []
+    successor = await started(kafka)
     await successor.commit([Outgoing(topic, b"kept")], {}, group)
-    assert await _values(kafka, topic) == [b"kept"]
+    assert await values(kafka, topic) == [b"kept"]
     async with member(kafka, [topic], group=group) as consumer:
         assert await consumer.committed([source]) == {source: None}
     await successor.close()
@@ -94,7 +104,7 @@ async def test_a_death_before_the_commit_leaves_nothing_visible(
 
 async def test_a_takeover_ends_what_the_older_owner_left_open_and_shows_what_it_hid(kafka: KafkaSettings) -> None:
     topic = await make_topic(kafka)
-    left = await _producer(kafka)
+    left = await started(kafka)
 
     def die(reached: str) -> None:
         if reached == "before_commit":
@@ -104,9 +114,9 @@ async def test_a_takeover_ends_what_the_older_owner_left_open_and_shows_what_it_
         await left.commit([Outgoing(topic, b"lost")], {}, "g", at=die)
     async with Publisher(kafka, client_id="other") as other:
         await other.publish(Outgoing(topic, b"hidden"))
-    assert await _values(kafka, topic) == []
-    successor = await _producer(kafka)
-    assert await _values(kafka, topic) == [b"hidden"]
+    assert await values(kafka, topic) == []
+    successor = await started(kafka)
+    assert await values(kafka, topic) == [b"hidden"]
     await successor.close()
     await left.close()
 
@@ -115,9 +125,9 @@ async def test_a_newer_producer_fences_an_older_one_for_good(
     kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     topic = await make_topic(kafka)
-    older = await _producer(kafka)
+    older = await started(kafka)
     await older.commit([Outgoing(topic, b"1")], {}, "g")
-    newer = await _producer(kafka)
+    newer = await started(kafka)
     with pytest.raises(Fenced):
         await older.commit([Outgoing(topic, b"zombie")], {TopicPartition(topic, 0): 9}, "g")
     with pytest.raises(Doubt):
@@ -127,13 +137,13 @@ async def test_a_newer_producer_fences_an_older_one_for_good(
     await older.close()
     await newer.close()
     assert time.monotonic() - start < 3.0
-    assert await _values(kafka, topic) == [b"1", b"2"]
+    assert await values(kafka, topic) == [b"1", b"2"]
     _assert_nothing_forgotten(caplog)
 
 
 async def test_an_owner_fenced_midway_commits_nothing(kafka: KafkaSettings, caplog: pytest.LogCaptureFixture) -> None:
     topic = await make_topic(kafka)
-    older = await _producer(kafka)
+    older = await started(kafka)
     newer = FencedProducer(kafka, transactional_id=older.transactional_id)
     takeover: list[asyncio.Task[None]] = []
 
@@ -148,10 +158,10 @@ async def test_an_owner_fenced_midway_commits_nothing(kafka: KafkaSettings, capl
     with pytest.raises(Doubt):
         await asyncio.wait_for(commit_until_overtaken(), 30.0)
     await asyncio.gather(*takeover, return_exceptions=True)
-    seen = await _values(kafka, topic)
+    seen = await values(kafka, topic)
     await newer.close()
-    successor = await _producer(kafka)
-    assert await _values(kafka, topic) == seen
+    successor = await started(kafka)
+    assert await values(kafka, topic) == seen
     for producer in (older, successor):
         await producer.close()
     _assert_nothing_forgotten(caplog)
@@ -162,22 +172,22 @@ async def test_one_failed_record_leaves_nothing_of_the_transaction(
 ) -> None:
     small = await make_topic(kafka, config=[("max.message.bytes", "2000")])
     other = await make_topic(kafka)
-    producer = await _producer(kafka)
+    producer = await started(kafka)
     with pytest.raises(Doubt, match="MessageSizeTooLarge"):
         await producer.commit(
             [Outgoing(other, b"fine"), Outgoing(small, b"x" * 10_000)], {TopicPartition(other, 0): 1}, "g"
         )
     await producer.close()
-    successor = await _producer(kafka)
+    successor = await started(kafka)
     await successor.commit([Outgoing(other, b"later"), Outgoing(small, b"small")], {}, "g")
     await successor.close()
-    assert await _values(kafka, other) == [b"later"]
-    assert await _values(kafka, small) == [b"small"]
+    assert await values(kafka, other) == [b"later"]
+    assert await values(kafka, small) == [b"small"]
     _assert_nothing_forgotten(caplog)
 
 
 async def test_a_missing_topic_is_a_doubt_within_the_limit(kafka: KafkaSettings) -> None:
-    producer = await _producer(kafka)
+    producer = await started(kafka)
     start = time.monotonic()
     with pytest.raises(Doubt, match=r"writing to nowhere\.at\.all"):
         await producer.commit([Outgoing("nowhere.at.all", b"x")], {}, "g")
@@ -186,7 +196,7 @@ async def test_a_missing_topic_is_a_doubt_within_the_limit(kafka: KafkaSettings)
 
 
 async def test_nothing_to_commit_asks_nobody(kafka: KafkaSettings) -> None:
-    producer = await _producer(kafka)
+    producer = await started(kafka)
     reached: list[str] = []
     assert await producer.commit([], {}, "g", at=reached.append) == []
     assert reached == []
@@ -196,35 +206,35 @@ async def test_nothing_to_commit_asks_nobody(kafka: KafkaSettings) -> None:
 async def test_offsets_alone_are_committed(kafka: KafkaSettings) -> None:
     topic = await make_topic(kafka)
     tp, group = TopicPartition(topic, 0), f"{kafka.prefix}.g"
-    producer = await _producer(kafka)
+    producer = await started(kafka)
     assert await producer.commit([], {tp: 7}, group) == []
     async with member(kafka, [topic], group=group) as consumer:
         assert await consumer.committed([tp]) == {tp: 7}
     await producer.close()
 
 
-async def test_a_commit_that_went_out_twice_is_a_doubt(tmp_path: Path) -> None:
-    async with broker_behind_wire(tmp_path) as (kafka, wire):
-        topic = await make_topic(kafka)
-        producer = await _producer(kafka)
-        await producer.commit([Outgoing(topic, b"1")], {}, "g")
-        wire.cut_after_request.add(ApiKey.END_TXN)
-        with pytest.raises(Doubt):
-            await producer.commit([Outgoing(topic, b"2")], {}, "g")
-        assert not wire.cut_after_request
-        await producer.close()
-        successor = await _producer(kafka)
-        assert await _values(kafka, topic) == [b"1", b"2"]
-        await successor.close()
+async def test_a_transaction_may_be_larger_than_a_batch(kafka: KafkaSettings) -> None:
+    one, two = await make_topic(kafka), await make_topic(kafka)
+    producer = await started(kafka)
+    for _ in range(2):
+        large = [Outgoing(one, bytes([number]) * 300_000) for number in range(5)]
+        acks = await producer.commit([*large, Outgoing(two, b"small")], {}, "g")
+        assert [ack.offset - acks[0].offset for ack in acks[:5]] == [0, 1, 2, 3, 4]
+    seen = [(value or b"")[:1] for value in await values(kafka, one)]
+    assert seen == [bytes([number]) for number in range(5)] * 2
+    assert await values(kafka, two) == [b"small"] * 2
+    await producer.close()
 
 
 async def test_a_broker_killed_midway_is_a_doubt_and_the_successor_finds_all_or_nothing(
-    own_broker: OwnBroker, caplog: pytest.LogCaptureFixture
+    own_broker: OwnBroker, protocol: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     kafka = own_broker.settings
+    if protocol == "first":
+        await use_first_protocol(kafka)
     one, two = await make_topic(kafka), await make_topic(kafka)
     for point in ("before_send", "before_offsets", "before_commit"):
-        producer = await _producer(kafka)
+        producer = await started(kafka)
         await producer.commit([Outgoing(one, b"1"), Outgoing(two, b"1")], {}, "g")
 
         def kill(reached: str, point: str = point) -> None:
@@ -241,10 +251,10 @@ async def test_a_broker_killed_midway_is_a_doubt_and_the_successor_finds_all_or_
         assert not [task for task in asyncio.all_tasks() if "aiokafka" in repr(task)]
 
         await asyncio.to_thread(own_broker.start)
-        successor = await _producer(kafka)
-        assert await _values(kafka, one) == await _values(kafka, two)
+        successor = await started(kafka)
+        assert await values(kafka, one) == await values(kafka, two)
         await successor.commit([Outgoing(one, b"3"), Outgoing(two, b"3")], {}, "g")
-        assert (await _values(kafka, one))[-1] == b"3"
+        assert (await values(kafka, one))[-1] == b"3"
         await successor.close()
     _assert_nothing_forgotten(caplog)
 
@@ -252,7 +262,7 @@ async def test_a_broker_killed_midway_is_a_doubt_and_the_successor_finds_all_or_
 async def test_an_idle_producer_closes_without_a_broker(own_broker: OwnBroker) -> None:
     kafka = own_broker.settings
     topic = await make_topic(kafka)
-    producer = await _producer(kafka)
+    producer = await started(kafka)
     await producer.commit([Outgoing(topic, b"1")], {}, "g")
     await asyncio.to_thread(own_broker.stop, hard=True)
     start = time.monotonic()

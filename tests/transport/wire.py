@@ -20,11 +20,14 @@ __all__ = ["ApiKey", "Wire", "broker_behind_wire", "join_group_error", "offset_f
 class ApiKey(IntEnum):
     """Numbers of the requests that tests care about: https://kafka.apache.org/protocol#protocol_api_keys."""
 
+    PRODUCE = 0
     OFFSET_FETCH = 9
     FIND_COORDINATOR = 10
     JOIN_GROUP = 11
     HEARTBEAT = 12
+    ADD_PARTITIONS_TO_TXN = 24
     END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
 
 
 class Wire:
