@@ -71,7 +71,7 @@ class TransactionClient:
         self._client = AIOKafkaClient(
             **client_options(settings), client_id=transactional_id, retry_backoff_ms=round(_PAUSE_S * 1_000)
         )
-        self._coordinators: dict[CoordinationType, int] = {}
+        self._coordinators: dict[tuple[CoordinationType, str], int] = {}
         self._second = False
         self._producer = (-1, -1)
         self._sequences: defaultdict[TopicPartition, int] = defaultdict(int)
@@ -225,34 +225,35 @@ class TransactionClient:
         once: bool = False,
     ) -> Any:
         """The coordinator's answer, once it has done what was asked; ``once``: not after a connection was lost."""
+        whose = (kind, key or self._id)
         while True:
             try:
-                node = await self._coordinator(kind, key or self._id)
+                node = await self._coordinator(*whose)
                 answer = await self._client.send(node, request, group=ConnectionGroup.COORDINATION)
             except _DISCONNECTED as err:
                 if once and not isinstance(err, kafka.NodeNotReadyError):
                     raise
-                self._coordinators.pop(kind, None)
+                self._coordinators.pop(whose, None)
                 await asyncio.sleep(_PAUSE_WITHOUT_CONNECTION_S)
                 continue
             codes = set(codes_of(answer)) - {_NO_ERROR, _NOT_ATTEMPTED}
             if not codes:
                 return answer
             if wrong := [code for code in codes if code not in _NOT_YET and not kafka.for_code(code).retriable]:
-                raise _error(wrong[0], key or self._id)
+                raise _error(wrong[0], whose[1])
             if codes & {_NO_COORDINATOR, _NOT_COORDINATOR}:
-                self._coordinators.pop(kind, None)
+                self._coordinators.pop(whose, None)
             await asyncio.sleep(_PAUSE_BEHIND_THE_LAST_S if codes == {_CONCURRENT} else _PAUSE_S)
 
     async def _coordinator(self, kind: CoordinationType, key: str) -> int:
-        while kind not in self._coordinators:
+        while (kind, key) not in self._coordinators:
             try:
-                self._coordinators[kind] = await self._client.coordinator_lookup(kind, key)
+                self._coordinators[kind, key] = await self._client.coordinator_lookup(kind, key)
             except kafka.BrokerResponseError as err:
                 if not err.retriable:
                     raise
                 await asyncio.sleep(_PAUSE_S)
-        return self._coordinators[kind]
+        return self._coordinators[kind, key]
 
 
 def _builder() -> BatchBuilder:
