@@ -148,7 +148,7 @@ async def test_an_owner_fenced_midway_commits_nothing(kafka: KafkaSettings, capl
     takeover: list[asyncio.Task[None]] = []
 
     def overtake(reached: str) -> None:
-        if reached == "before_send":
+        if reached == "before_send" and not takeover:
             takeover.append(asyncio.ensure_future(newer.start()))
 
     async def commit_until_overtaken() -> None:
