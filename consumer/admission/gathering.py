@@ -19,7 +19,7 @@ _OUTCOMES_S = 0.02
 _ANY = 1 << 30
 
 _BUSY_RECORDS = 3
-_TIMES_AS_LONG = 2.0
+_TIMES_AS_LONG = 3.0
 _MOST_S = 0.03
 """Where as many come at once, whatever they are, the next ones wait until they are as many as were just decided and
 have come since. Who asks again once answered is back after about the time that the answer took: all of them then share

@@ -21,9 +21,9 @@ def test_after_one_or_two_nobody_waits(requests: int) -> None:
 
 
 def test_after_some_the_next_wait_for_those_who_come_back() -> None:
-    assert pause_after(records(4), OUTCOMES, 0.01) == Pause(0.02, 4)
-    assert pause_after(records(3), OUTCOMES, 0.01, waiting=5) == Pause(0.02, 8)
-    assert pause_after(records(2, outcomes=1), OUTCOMES, 0.01) == Pause(0.02, 3)
+    assert pause_after(records(4), OUTCOMES, 0.005) == Pause(0.015, 4)
+    assert pause_after(records(3), OUTCOMES, 0.005, waiting=5) == Pause(0.015, 8)
+    assert pause_after(records(2, outcomes=1), OUTCOMES, 0.005) == Pause(0.015, 3)
 
 
 def test_nobody_waits_long_for_a_transaction_that_was_slow() -> None:
