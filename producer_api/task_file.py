@@ -133,6 +133,7 @@ class TaskFile:
         self._db: sqlite3.Connection | None = None
         self._written: dict[TopicPartition, int] = {}
         self._began = 0.0
+        self._failed = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if anew or not self._reopen(identity, not_before_ms):
@@ -159,8 +160,14 @@ class TaskFile:
         return {TopicPartition(topic, partition): offset for topic, partition, offset in rows}
 
     def apply(self, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
-        """Take in a batch and the positions after it, or nothing of both."""
+        """Take in a batch and the positions after it, or nothing of both.
+
+        After a failure nothing more is taken in: the positions of a later batch would pass over this one.
+        """
         db = self._open
+        if self._failed:
+            raise TaskFileError(f"{self._path} lacks a batch that could not be written")
+        self._failed = True
         moved = {tp: offset for tp, offset in positions.items() if self._written.get(tp) != offset}
         if not db.in_transaction:
             db.execute("BEGIN")
@@ -173,6 +180,7 @@ class TaskFile:
                 [(tp.topic, tp.partition, offset) for tp, offset in moved.items()],
             )
         self._written |= moved
+        self._failed = False
         if time.monotonic() - self._began > _COMMIT_S:
             db.commit()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 from producer_api.background import end
 from producer_api.metrics import Metrics
@@ -35,9 +35,41 @@ KEPT = timedelta(hours=24)
 _PURGE_S = 600.0
 _RETRY_S = 1.0
 _MOST_UNDECIDED = 10_000
+_MOST_WRITING = 16
+"""Batches that wait for the file: while it catches up, no more are read than it takes."""
 
 _T = TypeVar("_T")
 _Key = tuple[str, str]
+
+
+class _Writing:
+    """Batches that wait for the file, a bounded number of them. The first that fails ends what runs in here."""
+
+    def __init__(self) -> None:
+        self._group = asyncio.TaskGroup()
+        self._places = asyncio.Semaphore(_MOST_WRITING)
+
+    async def add(self, applied: Awaitable[None], then: Callable[[], None]) -> None:
+        """Call ``then`` when one that is on its way was ``applied``; waits while there are too many of them."""
+        self._group.create_task(self._watch(applied, then))
+        await self._places.acquire()
+
+    async def _watch(self, applied: Awaitable[None], then: Callable[[], None]) -> None:
+        try:
+            await applied
+            then()
+        finally:
+            self._places.release()
+
+    async def __aenter__(self) -> Self:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        try:
+            await self._group.__aexit__(*error)
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
 
 class Tracker:
@@ -139,9 +171,10 @@ class Tracker:
             tail = await resources.enter_async_context(Tail(self._kafka, followed, start=positions or KEPT))
             watch = asyncio.create_task(self._say_when_caught_up(tail))
             resources.callback(watch.cancel)
+            writing = await resources.enter_async_context(_Writing())
             purged_at = time.monotonic()
             async for batch in tail:
-                await self._take_in(file, batch, tail)
+                await self._take_in(file, batch, tail, writing)
                 if time.monotonic() - purged_at > _PURGE_S:
                     purged_at = time.monotonic()
                     await self._in_thread(lambda: file.purge(_kept_since_ms()))
@@ -151,7 +184,7 @@ class Tracker:
         self.problem = None
         self._metrics.caught_up.set(1)
 
-    async def _take_in(self, file: TaskFile, batch: list[Record], tail: Tail) -> None:
+    async def _take_in(self, file: TaskFile, batch: list[Record], tail: Tail, writing: _Writing) -> None:
         read = [(record, read_event(record)) for record in batch]
         events = [Timed(event, record.timestamp_ms) for record, event in read if event is not None]
         for event, _ in events:
@@ -163,7 +196,11 @@ class Tracker:
         self._metrics.events.inc(len(events))
         positions = tail.positions()
         # Whoever was told goes on only after this has its place in the thread's queue, and so finds it in the file.
-        await self._in_thread(lambda: file.apply(events, positions))
+        # The next batch is not kept waiting for that: somebody may want its answers.
+        applied = asyncio.get_running_loop().run_in_executor(self._thread, lambda: file.apply(events, positions))
+        await writing.add(applied, lambda: self._settle(events))
+
+    def _settle(self, events: list[Timed]) -> None:
         for event, _ in events:
             if isinstance(event, Decision):
                 # Not before: who asked in the meantime still finds the one or the other.

@@ -159,16 +159,19 @@ def test_what_came_a_while_before_a_crash_is_written(tmp_path: Path) -> None:
     file.close()
 
 
-def test_an_error_in_a_batch_undoes_all_of_it(tmp_path: Path) -> None:
+def test_an_error_in_a_batch_undoes_all_of_it_and_no_later_one_passes_it(tmp_path: Path) -> None:
     file, before = open_file(tmp_path), new_id()
     file.apply([Timed(accepted(before), 1)], {RESULTS: 4})
     with pytest.raises(sqlite3.Error):
         file.apply([Timed(accepted(ID), 1), Timed(accepted(new_id()), None)], {RESULTS: 5})  # type: ignore[arg-type]
     assert file.positions() == {RESULTS: 4}
     assert (file.row(TENANT, before) is None, file.row(TENANT, ID) is None) == (False, True)
-    file.apply([Timed(accepted(ID), 1)], {RESULTS: 5})
+    with pytest.raises(TaskFileError, match="could not be written"):
+        file.apply([Timed(accepted(new_id()), 1)], {RESULTS: 6})
     file.close()
     file = open_file(tmp_path)
+    assert file.positions() == {RESULTS: 4}
+    file.apply([Timed(accepted(ID), 1)], {RESULTS: 5})
     assert file.positions() == {RESULTS: 5}
     assert file.row(TENANT, ID) is not None
     file.close()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import pytest
 
 from producer_api.metrics import Metrics
 from producer_api.pulse import Pulse
+from producer_api.task_file import TaskFile, Timed
 from producer_api.tracker import Tracker
 from schemas.connection import KafkaSettings
 from schemas.ids import new_id
@@ -27,6 +30,7 @@ from tests.producer_api.support import (
     succeeded,
 )
 from tests.stack import OwnBroker
+from transport.records import TopicPartition
 
 
 @asynccontextmanager
@@ -110,6 +114,56 @@ async def test_who_is_told_of_a_decision_finds_it_in_the_file(
             assert row.state == "accepted"
             assert not tracker.is_undecided(TENANT, id_)
             assert not theirs.done()
+
+
+async def test_a_slow_file_keeps_nobody_waiting_for_a_decision(
+    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk stands still with the first of two batches; who waits for the second is told all the same."""
+    apply, moving = TaskFile.apply, threading.Event()
+
+    def slow(file: TaskFile, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
+        moving.wait(20)
+        apply(file, events, positions)
+
+    monkeypatch.setattr(TaskFile, "apply", slow)
+    first, second = new_id(), new_id()
+    async with tracking(kafka, tmp_path / "tasks.sqlite") as tracker:
+        for id_ in (first, second):
+            with tracker.expect(TENANT, id_) as expected:
+                await announcer.say(accepted(id_))
+                assert (await asyncio.wait_for(expected, 10)).request_id == id_
+        moving.set()
+        await until_state(tracker, second, "accepted")
+
+
+async def test_what_the_file_would_not_take_is_read_again(
+    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that wait behind one that fails are not written past it."""
+    apply, failing = TaskFile.apply, [sqlite3.OperationalError("disk I/O error")]
+    moving = threading.Event()
+
+    def broken(file: TaskFile, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
+        taken = [*events]
+        if taken and failing:
+            moving.wait(20)
+            apply_broken = failing.pop()
+            # What a disk that is full for a moment does, in the midst of a batch.
+            apply(file, [*taken, Timed(accepted(new_id()), cast(int, apply_broken))], positions)
+        apply(file, taken, positions)
+
+    monkeypatch.setattr(TaskFile, "apply", broken)
+    ids = [new_id() for _ in range(4)]
+    async with tracking(kafka, tmp_path / "tasks.sqlite") as tracker:
+        for id_ in ids:
+            with tracker.expect(TENANT, id_) as expected:
+                await announcer.say(accepted(id_))
+                await asyncio.wait_for(expected, 10)
+        moving.set()
+        for id_ in ids:
+            await until_state(tracker, id_, "accepted")
+    assert not failing
 
 
 async def test_it_comes_back_with_the_broker_and_misses_nothing(own_broker: OwnBroker, tmp_path: Path) -> None:
