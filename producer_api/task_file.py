@@ -180,9 +180,9 @@ class TaskFile:
                 [(tp.topic, tp.partition, offset) for tp, offset in moved.items()],
             )
         self._written |= moved
-        self._failed = False
         if time.monotonic() - self._began > _COMMIT_S:
             db.commit()
+        self._failed = False
 
     def row(self, tenant: str, id_: str) -> Row | None:
         """What is known about a tenant's request."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, AsyncExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -49,15 +50,15 @@ class _Writing:
         self._group = asyncio.TaskGroup()
         self._places = asyncio.Semaphore(_MOST_WRITING)
 
-    async def add(self, applied: Awaitable[None], then: Callable[[], None]) -> None:
-        """Call ``then`` when one that is on its way was ``applied``; waits while there are too many of them."""
-        self._group.create_task(self._watch(applied, then))
+    async def add(self, applied: asyncio.Future[None]) -> None:
+        """Watch one that is on its way; waits while there are too many of them."""
+        self._group.create_task(self._watch(applied))
         await self._places.acquire()
 
-    async def _watch(self, applied: Awaitable[None], then: Callable[[], None]) -> None:
+    async def _watch(self, applied: asyncio.Future[None]) -> None:
         try:
-            await applied
-            then()
+            # Never taken out of the thread's queue: the positions of one behind it would pass over what it holds.
+            await asyncio.shield(applied)
         finally:
             self._places.release()
 
@@ -198,9 +199,12 @@ class Tracker:
         # Whoever was told goes on only after this has its place in the thread's queue, and so finds it in the file.
         # The next batch is not kept waiting for that: somebody may want its answers.
         applied = asyncio.get_running_loop().run_in_executor(self._thread, lambda: file.apply(events, positions))
-        await writing.add(applied, lambda: self._settle(events))
+        applied.add_done_callback(partial(self._settle, events))
+        await writing.add(applied)
 
-    def _settle(self, events: list[Timed]) -> None:
+    def _settle(self, events: list[Timed], applied: asyncio.Future[None]) -> None:
+        if applied.cancelled() or applied.exception() is not None:
+            return
         for event, _ in events:
             if isinstance(event, Decision):
                 # Not before: who asked in the meantime still finds the one or the other.

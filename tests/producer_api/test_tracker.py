@@ -137,6 +137,27 @@ async def test_a_slow_file_keeps_nobody_waiting_for_a_decision(
         await until_state(tracker, second, "accepted")
 
 
+async def test_what_was_told_is_written_before_the_end(
+    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches that wait for the file when the reader is ended are not dropped from between others."""
+    apply, moving = TaskFile.apply, threading.Event()
+
+    def slow(file: TaskFile, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
+        moving.wait(20)
+        apply(file, events, positions)
+
+    monkeypatch.setattr(TaskFile, "apply", slow)
+    ids = [new_id() for _ in range(3)]
+    async with tracking(kafka, tmp_path / "tasks.sqlite") as tracker:
+        for id_ in ids:
+            with tracker.expect(TENANT, id_) as expected:
+                await announcer.say(accepted(id_))
+                await asyncio.wait_for(expected, 10)
+        asyncio.get_running_loop().call_later(0.3, moving.set)
+    assert [row[1] for row in content(tmp_path / "tasks.sqlite")] == ids
+
+
 async def test_what_the_file_would_not_take_is_read_again(
     kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
