@@ -8,7 +8,7 @@ import time
 __all__ = ["Seldom"]
 
 _EVERY_S = 30.0
-_CLIENTS = ("aiokafka", "opentelemetry")
+_CLIENTS = ("aiokafka", "opentelemetry", "transport.transaction_client")
 
 
 class Seldom(logging.Filter):

@@ -9,6 +9,7 @@ might still be on its way and end the next transaction.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -33,6 +34,8 @@ from transport.teardown import end_client
 from transport.transaction_wire import CommitOffsets, EndTransaction, Features, Produce, by_topic
 
 __all__ = ["TransactionClient"]
+
+log = logging.getLogger(__name__)
 
 _SECOND_PROTOCOL = 2
 # A hidden record behind an abandoned transaction waits this long at most; a takeover ends it at once.
@@ -179,6 +182,7 @@ class TransactionClient:
                 if code == _CONCURRENT:
                     pause_s = max(pause_s, _PAUSE_BEHIND_THE_LAST_S)
                 elif error.retriable:
+                    log.warning("%s: %s/%s is written again: %s", self._id, tp.topic, tp.partition, error.__name__)
                     pause_s = _PAUSE_WITHOUT_CONNECTION_S if code == _TIMED_OUT else max(pause_s, _PAUSE_S)
                     if error.invalid_metadata:
                         await self._client.force_metadata_update()
@@ -233,6 +237,7 @@ class TransactionClient:
             except _DISCONNECTED as err:
                 if once and not isinstance(err, kafka.NodeNotReadyError):
                     raise
+                log.warning("%s: %s is asked again: %r", self._id, type(request).__name__, err)
                 self._coordinators.pop(whose, None)
                 await asyncio.sleep(_PAUSE_WITHOUT_CONNECTION_S)
                 continue
@@ -241,6 +246,9 @@ class TransactionClient:
                 return answer
             if wrong := [code for code in codes if code not in _NOT_YET and not kafka.for_code(code).retriable]:
                 raise _error(wrong[0], whose[1])
+            if codes != {_CONCURRENT}:
+                names = ", ".join(kafka.for_code(code).__name__ for code in codes)
+                log.warning("%s: %s is asked again: %s", self._id, type(request).__name__, names)
             if codes & {_NO_COORDINATOR, _NOT_COORDINATOR}:
                 self._coordinators.pop(whose, None)
             await asyncio.sleep(_PAUSE_BEHIND_THE_LAST_S if codes == {_CONCURRENT} else _PAUSE_S)

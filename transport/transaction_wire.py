@@ -28,10 +28,16 @@ from transport.records import TopicPartition
 __all__ = ["CommitOffsets", "EndTransaction", "Features", "Produce", "by_topic"]
 
 _TEXT = CompactString("utf-8")
+_TAGS = ("tags", TaggedFields)
 _FINALIZED_FEATURES = 2
 _ALL_REPLICAS = -1
 _NO_GENERATION = -1
 _NO_LEADER_EPOCH = -1
+
+
+def _of_partitions(*fields: Any) -> CompactArray:
+    """An array of topics, each with an array of partitions that have ``fields``."""
+    return CompactArray(("topic", _TEXT), ("partitions", CompactArray(("partition", Int32), *fields, _TAGS)), _TAGS)
 
 
 def by_topic(values: Mapping[TopicPartition, Any]) -> dict[str, list[tuple[int, Any]]]:
@@ -47,11 +53,11 @@ class _FeaturesResponse(Response):  # type: ignore[misc]
     API_VERSION = 3
     SCHEMA = Schema(
         ("error_code", Int16),
-        ("api_keys", CompactArray(("key", Int16), ("min", Int16), ("max", Int16), ("tags", TaggedFields))),
+        ("api_keys", CompactArray(("key", Int16), ("min", Int16), ("max", Int16), _TAGS)),
         ("throttle_time_ms", Int32),
-        ("tags", TaggedFields),
+        _TAGS,
     )
-    _FINALIZED = CompactArray(("name", _TEXT), ("max_level", Int16), ("min_level", Int16), ("tags", TaggedFields))
+    _FINALIZED = CompactArray(("name", _TEXT), ("max_level", Int16), ("min_level", Int16), _TAGS)
 
     def level(self, feature: str) -> int:
         """The level at which the cluster has ``feature``; 0 where it has none."""
@@ -65,7 +71,7 @@ class _FeaturesRequest(RequestStruct):  # type: ignore[misc]
     API_KEY = 18
     API_VERSION = 3
     RESPONSE_TYPE = _FeaturesResponse
-    SCHEMA = Schema(("client_software_name", _TEXT), ("client_software_version", _TEXT), ("tags", TaggedFields))
+    SCHEMA = Schema(("client_software_name", _TEXT), ("client_software_version", _TEXT), _TAGS)
 
     def parse_response_header(self, read_buffer: Any) -> Any:
         # The one response whose header never became flexible: it has to be read before versions are known.
@@ -87,26 +93,17 @@ class _ProduceResponse(Response):  # type: ignore[misc]
     SCHEMA = Schema(
         (
             "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("offset", Int64),
-                        ("timestamp", Int64),
-                        ("log_start_offset", Int64),
-                        ("record_errors", CompactArray(("index", Int32), ("message", _TEXT), ("tags", TaggedFields))),
-                        ("error_message", _TEXT),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
+            _of_partitions(
+                ("error_code", Int16),
+                ("offset", Int64),
+                ("timestamp", Int64),
+                ("log_start_offset", Int64),
+                ("record_errors", CompactArray(("index", Int32), ("message", _TEXT), _TAGS)),
+                ("error_message", _TEXT),
             ),
         ),
         ("throttle_time_ms", Int32),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
 
@@ -119,18 +116,8 @@ class _ProduceRequest(RequestStruct):  # type: ignore[misc]
         ("transactional_id", _TEXT),
         ("required_acks", Int16),
         ("timeout", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(("partition", Int32), ("records", CompactBytes), ("tags", TaggedFields)),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
+        ("topics", _of_partitions(("records", CompactBytes))),
+        _TAGS,
     )
 
 
@@ -157,18 +144,8 @@ class _CommitOffsetsResponse(Response):  # type: ignore[misc]
     API_VERSION = 5
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "errors",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partition_errors",
-                    CompactArray(("partition", Int32), ("error_code", Int16), ("tags", TaggedFields)),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
+        ("errors", _of_partitions(("error_code", Int16))),
+        _TAGS,
     )
 
 
@@ -185,24 +162,8 @@ class _CommitOffsetsRequest(RequestStruct):  # type: ignore[misc]
         ("generation_id", Int32),
         ("member_id", _TEXT),
         ("group_instance_id", _TEXT),
-        (
-            "topics",
-            CompactArray(
-                ("topic", _TEXT),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", _TEXT),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
-        ("tags", TaggedFields),
+        ("topics", _of_partitions(("offset", Int64), ("leader_epoch", Int32), ("metadata", _TEXT))),
+        _TAGS,
     )
 
 
@@ -233,7 +194,7 @@ class _EndTransactionResponse(Response):  # type: ignore[misc]
         ("error_code", Int16),
         ("producer_id", Int64),
         ("producer_epoch", Int16),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
 
@@ -247,7 +208,7 @@ class _EndTransactionRequest(RequestStruct):  # type: ignore[misc]
         ("producer_id", Int64),
         ("producer_epoch", Int16),
         ("committed", Boolean),
-        ("tags", TaggedFields),
+        _TAGS,
     )
 
 

@@ -14,7 +14,7 @@ from ops.local.stack import Stack
 from schemas.connection import KafkaSettings
 from tests.stack import kafka_settings
 
-__all__ = ["ApiKey", "Wire", "broker_behind_wire", "join_group_error", "offset_fetch_error"]
+__all__ = ["ApiKey", "Wire", "api_versions_up_to", "broker_behind_wire", "join_group_error", "offset_fetch_error"]
 
 
 class ApiKey(IntEnum):
@@ -25,6 +25,7 @@ class ApiKey(IntEnum):
     FIND_COORDINATOR = 10
     JOIN_GROUP = 11
     HEARTBEAT = 12
+    API_VERSIONS = 18
     ADD_PARTITIONS_TO_TXN = 24
     END_TXN = 26
     TXN_OFFSET_COMMIT = 28
@@ -131,6 +132,23 @@ async def broker_behind_wire(directory: Path) -> AsyncIterator[tuple[KafkaSettin
 def offset_fetch_error(code: int) -> Callable[[bytes], bytes]:
     """What a coordinator answers (version 3) that cannot read offsets: no topics, and the error at the top."""
     return lambda frame: frame[:4] + struct.pack(">iih", 0, 0, code)
+
+
+def api_versions_up_to(highest: int) -> Callable[[bytes], bytes]:
+    """The broker's answer (version 0), in which ApiVersions itself goes no further than this."""
+
+    def older(frame: bytes) -> bytes:
+        head, entries = frame[:10], bytearray(frame[10:])
+        if len(entries) != 6 * struct.unpack(">i", head[6:])[0]:
+            # A newer version: the broker's own question to itself.
+            return frame
+        for at in range(0, len(entries), 6):
+            key, lowest, _ = struct.unpack_from(">hhh", entries, at)
+            if key == ApiKey.API_VERSIONS:
+                struct.pack_into(">hhh", entries, at, key, lowest, highest)
+        return head + bytes(entries)
+
+    return older
 
 
 def join_group_error(code: int) -> Callable[[bytes], bytes]:
