@@ -41,6 +41,8 @@ class Backlog:
         """Set when there may be a batch to take."""
         self.completed = asyncio.Event()
         """Set when there may be an offset to commit."""
+        self.lessened = asyncio.Event()
+        """Set when there may be room for more."""
         self._jobs: dict[JobKey, Job] = {}
         self._ended: OrderedDict[JobKey, float] = OrderedDict()
 
@@ -142,6 +144,7 @@ class Backlog:
         """Nothing is left to do for this record."""
         self.offsets.complete(delivery)
         self.completed.set()
+        self.lessened.set()
 
     def revoke(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget the jobs of these partitions that have not begun: whoever owns them next starts them."""

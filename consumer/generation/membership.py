@@ -69,8 +69,9 @@ class Membership:
         """Be a member until cancelled. Raises ``Misconfigured`` for what only a person can mend."""
         while True:
             self._consumer = consumer = self._new_consumer()
-            committing = asyncio.create_task(self._commit_as_it_comes(consumer))
-            committing.add_done_callback(self._heard)
+            beside = [asyncio.create_task(self._commit_as_it_comes(consumer)), asyncio.create_task(self._make_room())]
+            for task in beside:
+                task.add_done_callback(self._heard)
             try:
                 await consumer.start()
                 while True:
@@ -78,7 +79,8 @@ class Membership:
             except (Doubt, Unavailable) as error:
                 _log.warning("the membership broke down: join again", reason=str(error))
             finally:
-                committing.cancel()
+                for task in beside:
+                    task.cancel()
                 await self._leave(consumer)
             await asyncio.sleep(_RETRY_S)
 
@@ -209,6 +211,13 @@ class Membership:
             self._backlog.completed.clear()
             await self._commit(consumer)
             await asyncio.sleep(_COMMIT_EVERY_S)
+
+    async def _make_room(self) -> None:
+        """Fetch again as jobs end. The poll can't see to that: it waits for records, of which none come meanwhile."""
+        while True:
+            await self._backlog.lessened.wait()
+            self._backlog.lessened.clear()
+            self._throttle()
 
     async def _commit(self, consumer: GroupConsumer) -> None:
         due = self._backlog.offsets.due()
