@@ -37,6 +37,9 @@ _RETRY_BACKOFF_MS = 50
 # A member learns of a rebalance by the answer to a heartbeat, and the others wait for the last one that does.
 _HEARTBEAT_MS = 500
 _METADATA_MS = 30_000
+# The client has one fetch at a time with each broker: a partition that is resumed meanwhile waits for its answer, which
+# takes so long where nothing comes.
+_FETCH_WAIT_MS = 200
 # The coordinator answers a join only when all members have joined, which may take as long as a session.
 _BEYOND_SESSION_MS = 5_000
 
@@ -101,6 +104,7 @@ class GroupConsumer:
             heartbeat_interval_ms=min(self._session_ms // 4, _HEARTBEAT_MS),
             rebalance_timeout_ms=self._session_ms,
             max_poll_interval_ms=self._max_poll_ms,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
             max_partition_fetch_bytes=MAX_RECORD_BYTES,
             metadata_max_age_ms=_METADATA_MS,
             retry_backoff_ms=_RETRY_BACKOFF_MS,

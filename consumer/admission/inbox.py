@@ -12,6 +12,7 @@ __all__ = ["BATCH_BYTES", "Inbox"]
 # Dead letters are a third larger than what they hold, and a transaction must end well within its time limit.
 BATCH_BYTES = 8 * 1024 * 1024
 _HELD_BATCHES = 4
+_ROOM_BATCHES = 3
 
 
 class Inbox:
@@ -34,8 +35,8 @@ class Inbox:
         return len(self._records) >= self._most or self._bytes >= BATCH_BYTES
 
     def has_room(self) -> bool:
-        """Whether to fetch again: at most a batch is left."""
-        return len(self._records) <= self._most and self._bytes <= BATCH_BYTES
+        """Whether to fetch again. Early: what comes then may take a while, in which the rest is decided."""
+        return len(self._records) <= _ROOM_BATCHES * self._most and self._bytes <= _ROOM_BATCHES * BATCH_BYTES
 
     def add(self, records: Iterable[Record]) -> None:
         for record in records:

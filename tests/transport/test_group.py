@@ -66,6 +66,26 @@ async def test_partitions_are_paused_when_the_callback_hears_of_them(kafka: Kafk
     assert seen == [(both, both)]
 
 
+async def test_a_partition_that_goes_on_waits_little_for_one_where_nothing_comes(kafka: KafkaSettings) -> None:
+    """The client asks a broker once at a time: while it waits for the one it can't ask for the other."""
+    topic = await make_topic(kafka, partitions=2)
+    busy, quiet = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    waits = []
+    async with member(kafka, [topic]) as consumer, Publisher(kafka, client_id="fill") as publisher:
+        for tp in (busy, quiet):
+            consumer.release(tp, 0)
+        for _ in range(4):
+            consumer.pause(busy)
+            await publisher.publish(Outgoing(topic, b"quiet", partition=quiet.partition))
+            assert [record.value for record in await consumer.take(1)] == [b"quiet"]
+            await publisher.publish(Outgoing(topic, b"busy", partition=busy.partition))
+            consumer.resume(busy)
+            began = time.monotonic()
+            assert [record.value for record in await consumer.take(1)] == [b"busy"]
+            waits.append(time.monotonic() - began)
+    assert min(waits) < 0.35, waits
+
+
 async def test_what_was_fetched_before_a_release_is_never_delivered_after_it(kafka: KafkaSettings) -> None:
     topic = await make_topic(kafka)
     tp = TopicPartition(topic, 0)
