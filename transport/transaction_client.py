@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -46,6 +47,8 @@ _PAUSE_BEHIND_THE_LAST_S = 0.002
 # Records that meet it are held back by the broker for 20 ms; who only asks to join is told so at once.
 _AN_END_TAKES_S = 0.01
 _PAUSE_WITHOUT_CONNECTION_S = 0.1
+# A coordinator that starts, loads or moves is mostly there by then.
+_SAID_AFTER_S = 1.0
 _ALL_REPLICAS = -1
 _SEQUENCES = 2**31
 
@@ -230,6 +233,7 @@ class TransactionClient:
     ) -> Any:
         """The coordinator's answer, once it has done what was asked; ``once``: not after a connection was lost."""
         whose = (kind, key or self._id)
+        began = time.monotonic()
         while True:
             try:
                 node = await self._coordinator(*whose)
@@ -237,7 +241,7 @@ class TransactionClient:
             except _DISCONNECTED as err:
                 if once and not isinstance(err, kafka.NodeNotReadyError):
                     raise
-                log.warning("%s: %s is asked again: %r", self._id, type(request).__name__, err)
+                self._say_again(request, repr(err), began)
                 self._coordinators.pop(whose, None)
                 await asyncio.sleep(_PAUSE_WITHOUT_CONNECTION_S)
                 continue
@@ -247,11 +251,14 @@ class TransactionClient:
             if wrong := [code for code in codes if code not in _NOT_YET and not kafka.for_code(code).retriable]:
                 raise _error(wrong[0], whose[1])
             if codes != {_CONCURRENT}:
-                names = ", ".join(kafka.for_code(code).__name__ for code in codes)
-                log.warning("%s: %s is asked again: %s", self._id, type(request).__name__, names)
+                self._say_again(request, ", ".join(kafka.for_code(code).__name__ for code in codes), began)
             if codes & {_NO_COORDINATOR, _NOT_COORDINATOR}:
                 self._coordinators.pop(whose, None)
             await asyncio.sleep(_PAUSE_BEHIND_THE_LAST_S if codes == {_CONCURRENT} else _PAUSE_S)
+
+    def _say_again(self, request: Any, reason: str, began: float) -> None:
+        if time.monotonic() - began > _SAID_AFTER_S:
+            log.warning("%s: %s is asked again: %s", self._id, type(request).__name__, reason)
 
     async def _coordinator(self, kind: CoordinationType, key: str) -> int:
         while (kind, key) not in self._coordinators:

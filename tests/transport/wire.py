@@ -14,7 +14,15 @@ from ops.local.stack import Stack
 from schemas.connection import KafkaSettings
 from tests.stack import kafka_settings
 
-__all__ = ["ApiKey", "Wire", "api_versions_up_to", "broker_behind_wire", "join_group_error", "offset_fetch_error"]
+__all__ = [
+    "ApiKey",
+    "Wire",
+    "api_versions_up_to",
+    "broker_behind_wire",
+    "init_producer_id_error",
+    "join_group_error",
+    "offset_fetch_error",
+]
 
 
 class ApiKey(IntEnum):
@@ -26,6 +34,7 @@ class ApiKey(IntEnum):
     JOIN_GROUP = 11
     HEARTBEAT = 12
     API_VERSIONS = 18
+    INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24
     END_TXN = 26
     TXN_OFFSET_COMMIT = 28
@@ -132,6 +141,11 @@ async def broker_behind_wire(directory: Path) -> AsyncIterator[tuple[KafkaSettin
 def offset_fetch_error(code: int) -> Callable[[bytes], bytes]:
     """What a coordinator answers (version 3) that cannot read offsets: no topics, and the error at the top."""
     return lambda frame: frame[:4] + struct.pack(">iih", 0, 0, code)
+
+
+def init_producer_id_error(code: int) -> Callable[[bytes], bytes]:
+    """What a coordinator answers (version 0) that can't give a producer its id: neither id nor epoch."""
+    return lambda frame: frame[:4] + struct.pack(">ihqh", 0, code, -1, -1)
 
 
 def api_versions_up_to(highest: int) -> Callable[[bytes], bytes]:
