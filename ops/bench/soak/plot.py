@@ -31,7 +31,7 @@ def plot(samples: Sequence[Sample], path: Path, per_s: float) -> None:
     for axes in (latency, memory, ledger):
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(loc="center left")
-    size.legend(loc="center right")
+        axes.legend(loc="lower left")
+    size.legend(loc="lower right")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
