@@ -116,17 +116,23 @@ async def test_who_is_told_of_a_decision_finds_it_in_the_file(
             assert not theirs.done()
 
 
-async def test_a_slow_file_keeps_nobody_waiting_for_a_decision(
-    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The disk stands still with the first of two batches; who waits for the second is told all the same."""
-    apply, moving = TaskFile.apply, threading.Event()
+@pytest.fixture
+def moving(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """The disk stands still until this is set."""
+    apply, moves = TaskFile.apply, threading.Event()
 
     def slow(file: TaskFile, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
-        moving.wait(20)
+        moves.wait(20)
         apply(file, events, positions)
 
     monkeypatch.setattr(TaskFile, "apply", slow)
+    return moves
+
+
+async def test_a_slow_file_keeps_nobody_waiting_for_a_decision(
+    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, moving: threading.Event
+) -> None:
+    """The disk stands still with the first of two batches; who waits for the second is told all the same."""
     first, second = new_id(), new_id()
     async with tracking(kafka, tmp_path / "tasks.sqlite") as tracker:
         for id_ in (first, second):
@@ -138,16 +144,9 @@ async def test_a_slow_file_keeps_nobody_waiting_for_a_decision(
 
 
 async def test_what_was_told_is_written_before_the_end(
-    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaSettings, announcer: Announcer, tmp_path: Path, moving: threading.Event
 ) -> None:
     """Batches that wait for the file when the reader is ended are not dropped from between others."""
-    apply, moving = TaskFile.apply, threading.Event()
-
-    def slow(file: TaskFile, events: Iterable[Timed], positions: Mapping[TopicPartition, int]) -> None:
-        moving.wait(20)
-        apply(file, events, positions)
-
-    monkeypatch.setattr(TaskFile, "apply", slow)
     ids = [new_id() for _ in range(3)]
     async with tracking(kafka, tmp_path / "tasks.sqlite") as tracker:
         for id_ in ids:

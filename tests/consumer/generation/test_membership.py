@@ -20,10 +20,12 @@ _MANY = 300
 async def test_what_becomes_free_is_fetched_for_at_once(installation: Installation) -> None:
     """Nothing arrives while nothing is fetched: the poll under way would sleep until its time is up."""
     backlog = Backlog(lambda _: 1)
-    taken: list[Token[TopicPartition] | None] = []
+    taken: list[Token[TopicPartition]] = []
 
     def take(record: Record) -> None:
-        taken.append(backlog.offsets.deliver(record.tp, record.offset))
+        token = backlog.offsets.deliver(record.tp, record.offset)
+        assert token is not None
+        taken.append(token)
 
     membership = Membership(installation.settings, backlog, take, Metrics(), lambda: None)
     running = asyncio.create_task(membership.run())
@@ -37,11 +39,10 @@ async def test_what_becomes_free_is_fetched_for_at_once(installation: Installati
             await installation.assign(job(), partition=0)
             began = time.monotonic()
             for token in taken:
-                assert token is not None
                 backlog.done(token)
             await until(lambda: len(taken) == _MANY + 1)
             waits.append(time.monotonic() - began)
-            backlog.done(taken[-1])  # type: ignore[arg-type]
+            backlog.done(taken[-1])
         # At the end of a poll it would take a quarter of a second, less what writing one more has taken.
         assert min(waits) < 0.12, waits
     finally:
